@@ -1,0 +1,79 @@
+# `make demo` and `make test` set up all they need; `make help` lists the rest.
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+# PyTorch's index of CPU wheels: the default index would bring gigabytes of CUDA along.
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+SAM_CLI_VERSION := 1.170.0
+
+VENV := .venv
+# aws-sam-cli pins versions that clash with ours, so it has an environment of its own.
+TOOLS_VENV := .venv-tools
+BIN := $(VENV)/bin
+SAM := SAM_CLI_TELEMETRY=0 $(TOOLS_VENV)/bin/sam
+VENV_READY := $(VENV)/.ready
+TOOLS_READY := $(TOOLS_VENV)/.sam-$(SAM_CLI_VERSION)
+# The wheel of aws-sam-cli carries AWS's Runtime Interface Emulator.
+MACHINE := $(subst aarch64,arm64,$(shell uname -m))
+RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
+
+.PHONY: help setup demo serve test test-full check format lock image local bench clean
+
+help: ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV_READY) $(TOOLS_READY) ## Create both virtual environments; quick when nothing changed.
+
+$(VENV_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@# One try at the CPU index; where it cannot be reached, the default index serves torch below.
+	-@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt --retries 0 --timeout 5 \
+		--index-url $(TORCH_INDEX_URL) torch || echo "CPU index not reached: torch comes from the default index"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,server,cli,dev]'
+	@touch $@
+
+$(TOOLS_READY):
+	$(PYTHON) -m venv $(TOOLS_VENV)
+	$(TOOLS_VENV)/bin/pip install --quiet aws-sam-cli==$(SAM_CLI_VERSION)
+	@chmod +x $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-*
+	@touch $@
+
+demo: setup ## The main job: the demo model behind the real Lambda runtime interface.
+	@$(BIN)/python -m handler.demo $(RIE)
+
+serve: setup ## Serve with hypercorn at http://127.0.0.1:3000, reloading on changes.
+	$(BIN)/infernet-lambda serve --reload
+
+test: setup ## All tests that this machine can run; the last lines say what was skipped and why.
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-full: test ## All tests, and the long ones.
+
+check: setup ## Format, lint, types, templates.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint template.yaml
+	$(SAM) validate --lint --region us-east-1
+
+format: setup ## Rewrite the code to the one style.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Renew constraints.txt from what pyproject.toml allows today.
+	$(PYTHON) -m venv --clear $(VENV)
+	-$(BIN)/pip install --quiet --retries 0 --timeout 5 --index-url $(TORCH_INDEX_URL) torch
+	$(BIN)/pip install --quiet '.[torch,server,cli,dev]'
+	(sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude infernet-lambda | sed 's/+cpu$$//') > constraints.new
+	mv constraints.new constraints.txt
+
+image: setup ## Build the container image, as sam build does.
+	$(SAM) build
+
+local: image ## Serve the image with sam local at http://127.0.0.1:3000.
+	$(SAM) local start-api
+
+bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
+	$(BIN)/python -m bench $(RIE)
+
+clean: ## Remove what the targets above made.
+	rm -rf $(VENV) $(TOOLS_VENV) .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,144 @@
+"""The application: routes, middleware and error handlers, the same on Lambda and under a server."""
+
+import inspect
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handler import __version__, protocol
+from handler.errors import HandlerError, InferenceFailed, PayloadTooLarge, error_object
+from handler.lifecycle import WorkflowProvider
+from handler.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SERVICE_PATH = "/service_output"
+
+
+def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
+    """The ASGI application that answers with what ``provider``'s workflow says."""
+
+    async def service_output(request: Request) -> Response:
+        body = await _body(request, settings.max_body_bytes)
+        # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
+        # server must keep its event loop free for the others.
+        if settings.on_lambda:
+            answer = _answer(provider, body)
+        else:
+            answer = await run_in_threadpool(_answer, provider, body)
+        return _json(await answer if inspect.isawaitable(answer) else answer)
+
+    async def index(_: Request) -> Response:
+        return _json({"name": "infernet-lambda", "version": __version__})
+
+    async def health(_: Request) -> Response:
+        return _json({"status": "ok", "workflow": provider.state})
+
+    app = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/health", health),
+            Route(SERVICE_PATH, service_output, methods=["POST"]),
+        ],
+        middleware=[Middleware(SingleSlashes)],
+        exception_handlers={
+            HandlerError: _handler_error,
+            HTTPException: _http_exception,
+            Exception: _unexpected,
+        },
+    )
+    # A redirect loses the body or the bearer of a node's request: a wrong path is a 404.
+    app.router.redirect_slashes = False
+    return app
+
+
+class SingleSlashes:
+    """Makes repeated slashes in a path one: a node appends to a URL that may end in a slash."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "//" in scope["path"]:
+            scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
+        await self.app(scope, receive, send)
+
+
+def _answer(provider: WorkflowProvider, body: bytes) -> bytes | Awaitable[bytes]:
+    """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
+    request = protocol.parse(body)
+    workflow = provider.get()
+    with _workflow_failures():
+        output = workflow.inference(request.data)
+        return _later(output) if inspect.isawaitable(output) else protocol.encode(output)
+
+
+async def _later(output: Awaitable[Any]) -> bytes:
+    with _workflow_failures():
+        return protocol.encode(await output)
+
+
+@contextmanager
+def _workflow_failures() -> Iterator[None]:
+    """Whatever a workflow raises that is not meant for the caller becomes a 500 of one shape."""
+    try:
+        yield
+    except HandlerError:
+        raise
+    except Exception as error:
+        # Where, but not what: the text of an exception from a model often quotes its input.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("the workflow raised %s\n%s", type(error).__name__, where)
+        raise InferenceFailed(f"the workflow raised {type(error).__name__}") from None
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The whole body, refused before more than ``limit`` bytes of it are kept."""
+    too_large = PayloadTooLarge(f"the body is larger than {limit} bytes (INFERNET_MAX_BODY_BYTES)")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, status, headers, "application/json")
+
+
+async def _handler_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HandlerError)
+    return _json(error_object(error.status, error.description), error.status)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    descriptions = {
+        404: f"there is no such path; POST {SERVICE_PATH} is the service",
+        405: f"{request.method} is not allowed here",
+    }
+    description = descriptions.get(error.status_code, error.detail)
+    return _json(error_object(error.status_code, description), error.status_code, error.headers)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    return _json(error_object(500, "the service failed unexpectedly; its log says where"), 500)

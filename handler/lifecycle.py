@@ -1,0 +1,123 @@
+"""Cold start: when the workflow is loaded, by whom, and what is remembered when that fails."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LoadTimeout
+from typing import Literal
+
+from handler.errors import HandlerError, Unavailable
+from handler.settings import Settings
+from handler.workflows import Workflow, create_workflow
+
+logger = logging.getLogger(__name__)
+
+State = Literal["unloaded", "loading", "ready", "failed"]
+
+
+class WorkflowProvider:
+    """Loads one workflow once, on a thread of its own, however many callers wait for it.
+
+    A failure is remembered for ``retry_seconds``: a node re-sends failing jobs ten times a second,
+    so that asking again must cost nothing. A failure that ``load`` marks as final by raising
+    ConfigurationError is remembered like any other; a retry of it is as cheap as the check.
+    """
+
+    def __init__(self, load: Callable[[], Workflow], retry_seconds: float) -> None:
+        self._load = load
+        self._retry_seconds = retry_seconds
+        self._lock = threading.Lock()
+        self._attempt: Future[Workflow] | None = None
+        self._failed_at = 0.0
+
+    @property
+    def state(self) -> State:
+        attempt = self._attempt
+        if attempt is None:
+            return "unloaded"
+        if not attempt.done():
+            return "loading"
+        return "failed" if attempt.exception() else "ready"
+
+    def start(self) -> "Future[Workflow]":
+        """The attempt to load that is under way, was made, or is begun by this call."""
+        with self._lock:
+            if self._attempt is None or self._may_retry():
+                self._attempt = Future()
+                threading.Thread(
+                    target=self._run, args=(self._attempt,), name="load-workflow", daemon=True
+                ).start()
+            return self._attempt
+
+    def get(self) -> Workflow:
+        """The workflow, once it is loaded.
+
+        Raises:
+            Unavailable: it cannot be loaded; says why.
+        """
+        return self.start().result()
+
+    def _may_retry(self) -> bool:
+        return self.state == "failed" and time.monotonic() - self._failed_at > self._retry_seconds
+
+    def _run(self, attempt: "Future[Workflow]") -> None:
+        try:
+            workflow = self._load()
+        except HandlerError as error:
+            self._fail(attempt, error)
+        except BaseException as error:
+            # A user's class may raise anything, also SystemExit. Its text may hold what its author
+            # put there, a path or a token: the log of the process gets it, a caller does not.
+            logger.exception("the workflow failed to load")
+            self._fail(attempt, Unavailable(f"the workflow raised {type(error).__name__} in setup"))
+        else:
+            attempt.set_result(workflow)
+
+    def _fail(self, attempt: "Future[Workflow]", error: HandlerError) -> None:
+        logger.error("the workflow is not loaded: %s", error)
+        self._failed_at = time.monotonic()
+        attempt.set_exception(error)
+
+
+def load_workflow(settings: Settings) -> Workflow:
+    """The workflow that the settings describe, set up.
+
+    Raises:
+        Unavailable: the class, its arguments or the model are wrong; says which.
+    """
+    workflow = create_workflow(
+        settings.workflow_class, settings.workflow_args, settings.workflow_kwargs
+    )
+    workflow.setup()
+    return workflow
+
+
+def begin(provider: WorkflowProvider, settings: Settings) -> None:
+    """What is loaded before the first request, by mode and INFERNET_LOAD.
+
+    Lambda cuts an on-demand init at 10 s and runs it again, so that loading is begun there, waited
+    for within a budget, and finished in the first request if need be. Environments that are made
+    ahead of the traffic load fully, and fail here if they cannot: a failure must not be published
+    in a snapshot. A server listens at once and loads beside it.
+
+    Raises:
+        Unavailable: loading failed where that must stop the process.
+    """
+    if settings.load == "lazy":
+        return
+    attempt = provider.start()
+    ahead_of_traffic = settings.initialization_type != "on-demand"
+    if settings.on_lambda and not ahead_of_traffic:
+        _wait(attempt, None if settings.load == "init" else settings.init_budget_seconds)
+    elif settings.on_lambda or settings.load == "init":
+        attempt.result()
+
+
+def _wait(attempt: "Future[Workflow]", seconds: float | None) -> None:
+    """Waits for an attempt whose failure is for the requests to report."""
+    try:
+        attempt.exception(seconds)
+    except LoadTimeout:
+        logger.warning("still loading after %s s of init; the first request waits for it", seconds)

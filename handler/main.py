@@ -1,0 +1,86 @@
+"""Composition root: settings -> provider -> application -> Mangum. The Lambda entry."""
+
+import json
+import logging
+from typing import Any
+
+from mangum import Mangum
+
+from handler.app import create_app
+from handler.errors import ConfigurationError, HandlerError, error_object
+from handler.lifecycle import WorkflowProvider, begin, load_workflow
+from handler.settings import Runtime, Settings, get_settings
+from handler.workflows import Workflow
+
+logger = logging.getLogger(__name__)
+
+
+def _settings() -> tuple[Settings, ConfigurationError | None]:
+    """The settings, or the defaults and what is wrong: a bad setting is answered, not raised."""
+    try:
+        return get_settings(), None
+    except ConfigurationError as error:
+        return Settings.model_construct(**Runtime().model_dump()), error
+
+
+settings, misconfiguration = _settings()
+
+
+def _load() -> Workflow:
+    if misconfiguration is not None:
+        raise misconfiguration
+    return load_workflow(settings)
+
+
+provider = WorkflowProvider(_load, settings.retry_seconds)
+app = create_app(settings, provider)
+# Mangum would run lifespan's start-up and shut-down on every invocation.
+adapter = Mangum(app, lifespan="off")
+begin(provider, settings)
+
+
+def handler(event: Any, context: Any) -> dict[str, Any]:
+    """The Lambda entry point: HTTP events to the application, and warming pings.
+
+    Args:
+        event: from a function URL, an HTTP or REST API, a load balancer; an EventBridge schedule
+            or ``{"warmer": true}``, answered without the model; ``{"warmer": true, "load": true}``,
+            which loads it and reports.
+        context: of the Lambda runtime.
+    """
+    if not isinstance(event, dict):
+        return _not_answered()
+    if "requestContext" in event:
+        return _http(event, context)
+    if event.get("warmer") is True or event.get("detail-type") == "Scheduled Event":
+        return _warm(load=event.get("load") is True)
+    return _not_answered()
+
+
+def _http(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    try:
+        return adapter(event, context)
+    except Exception as error:
+        # The application's own failures never come through Mangum: the event could not be read.
+        logger.error("an HTTP event could not be read: %s", type(error).__name__)
+        return {
+            "statusCode": 400,
+            "headers": {"content-type": "application/json"},
+            "body": json.dumps(_not_answered()),
+            "isBase64Encoded": False,
+        }
+
+
+def _not_answered() -> dict[str, str]:
+    return error_object(
+        400, 'this event is not answered: send an HTTP request event or {"warmer": true}'
+    )
+
+
+def _warm(*, load: bool) -> dict[str, Any]:
+    if load:
+        try:
+            provider.get()
+        except HandlerError as error:
+            return error_object(error.status, error.description)
+    return {"warmer": True, "workflow": provider.state}

@@ -1,0 +1,256 @@
+"""JSON to named numpy arrays and back.
+
+A tensor on the wire is ``{"dtype": name, "shape": [...], "values": nested}``. JSON has no
+non-finite and no complex numbers: the former are the strings "NaN", "Infinity" and "-Infinity"
+(the protobuf JSON mapping), the latter ``{"re": x, "im": y}``.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.errors import InvalidInput, kind_of
+
+Array = npt.NDArray[Any]
+
+# The one table: wire name (torch's own attribute names) -> numpy type that carries the values.
+# numpy has no bfloat16; float32 holds each of its values exactly.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+    "cfloat": np.dtype(np.complex64),
+    "cdouble": np.dtype(np.complex128),
+    "half": np.dtype(np.float16),
+    "bfloat16": np.dtype(np.float32),
+    "uint8": np.dtype(np.uint8),
+    "int8": np.dtype(np.int8),
+    "short": np.dtype(np.int16),
+    "int": np.dtype(np.int32),
+    "long": np.dtype(np.int64),
+    "bool": np.dtype(np.bool_),
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "bfloat16"}
+
+NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+# The largest finite bfloat16; past the middle between it and 2^128 a value rounds to infinity.
+BFLOAT16_MAX = float.fromhex("0x1.fep127")
+MAX_DIMENSIONS = 64  # numpy's and torch's own limit
+
+
+class Tensor(NamedTuple):
+    """A numpy array and the wire name of its dtype."""
+
+    dtype: str
+    array: Array
+
+
+def parse(data: Any) -> Tensor:
+    """A tensor from the JSON object ``{"dtype": name, "values": nested}``; other keys are ignored.
+
+    Raises:
+        InvalidInput: names the field, what was found there and what is allowed.
+    """
+    if not isinstance(data, dict):
+        raise InvalidInput(f"data: found {kind_of(data)}; expected an object with dtype and values")
+    for field in ("dtype", "values"):
+        if field not in data:
+            raise InvalidInput(f"data.{field}: missing")
+    dtype, values = data["dtype"], data["values"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        found = "another name" if isinstance(dtype, str) else kind_of(dtype)
+        raise InvalidInput(f"data.dtype: found {found}; allowed are {', '.join(DTYPES)}")
+    shape, flat = _flatten(values)
+    convert = _CONVERTERS[DTYPES[dtype].kind]
+    return Tensor(dtype, convert(dtype, shape, flat).reshape(shape))
+
+
+def tensor_of(value: Any) -> Tensor | None:
+    """The tensor that a torch tensor, numpy array or numpy scalar holds; None for anything else.
+
+    Raises:
+        TypeError, ValueError: the array's type has no wire name that could hold it.
+    """
+    if isinstance(value, Tensor):
+        return value
+    # A torch tensor can only be here if somebody else imported torch; this module never does.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        if value.dtype == torch.bfloat16:
+            return Tensor("bfloat16", value.float().numpy())
+        value = value.resolve_conj().resolve_neg().numpy()
+    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "biufc":
+        return None
+    array = np.asarray(value)
+    native = array.dtype.newbyteorder("=")
+    if native in _NAMES:
+        return Tensor(_NAMES[native], array.astype(native, copy=False))
+    return _widened(array)
+
+
+def to_json(tensor: Tensor) -> dict[str, Any]:
+    """The wire object; its ``values`` may be a numpy array for orjson to write."""
+    shape = list(tensor.array.shape)
+    return {"dtype": tensor.dtype, "shape": shape, "values": _values(tensor.array)}
+
+
+def _widened(array: Array) -> Tensor:
+    """Unsigned integers beyond a byte have no wire name: the next one that holds them all."""
+    for name in ("int", "long"):
+        dtype = DTYPES[name]
+        if array.dtype.kind == "u" and np.can_cast(array.dtype, dtype, "safe"):
+            return Tensor(name, array.astype(dtype))
+    if array.dtype.kind == "u" and (array <= np.iinfo(np.int64).max).all():
+        return Tensor("long", array.astype(np.int64))
+    raise ValueError(f"the answer's dtype {array.dtype} does not fit any of {', '.join(DTYPES)}")
+
+
+def _values(array: Array) -> Any:
+    if array.dtype.kind == "c":
+        pair = np.frompyfunc(lambda re, im: {"re": re, "im": im}, 2, 1)
+        pairs = pair(_spelled(array.real), _spelled(array.imag))
+        return np.asarray(pairs, dtype=object).tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _spelled(array).tolist()
+    # orjson writes contiguous arrays and numpy scalars, but not arrays without a dimension.
+    return np.ascontiguousarray(array) if array.ndim else array[()]
+
+
+def _spelled(array: Array) -> Array:
+    """Floats as Python objects, the non-finite ones as their names."""
+    spelled = np.asarray(array.astype(object))
+    for name, mask in (
+        ("NaN", np.isnan(array)),
+        ("Infinity", np.isposinf(array)),
+        ("-Infinity", np.isneginf(array)),
+    ):
+        spelled[mask] = name
+    return spelled
+
+
+def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any]]:
+    """The shape of nested lists and their elements in C order, level by level."""
+    shape: list[int] = []
+    level = [values]
+    while level and list in (kinds := set(map(type, level))):
+        axis = len(shape)
+        if axis == MAX_DIMENSIONS:
+            raise InvalidInput(f"data.values: nested deeper than {MAX_DIMENSIONS} dimensions")
+        if len(kinds) > 1:
+            raise InvalidInput(f"data.values: ragged: axis {axis} mixes lists and numbers")
+        lengths = set(map(len, level))
+        if len(lengths) > 1:
+            low, high = min(lengths), max(lengths)
+            raise InvalidInput(
+                f"data.values: ragged: axis {axis} has lists of {low} to {high} elements; "
+                "all must have the same length"
+            )
+        shape.append(lengths.pop())
+        level = list(chain.from_iterable(level))
+    return tuple(shape), level
+
+
+def _floats(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+    takes = 'numbers, or "NaN", "Infinity", "-Infinity"'
+    if not _types(flat) <= {float, int}:
+        flat = [_number(v) for v in _checked(flat, shape, _is_number, dtype, takes)]
+    wide = np.array(flat, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        array = wide.astype(DTYPES[dtype])
+    overflow = np.isinf(array) & np.isfinite(wide)
+    if dtype == "bfloat16":
+        middle = BFLOAT16_MAX + (2.0**128 - BFLOAT16_MAX) / 2
+        overflow |= np.isfinite(wide) & (np.abs(wide) >= middle)
+    _refuse_overflow(overflow, shape, dtype)
+    return array
+
+
+def _integers(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+    limits = np.iinfo(DTYPES[dtype])
+    takes = f"whole numbers from {limits.min} to {limits.max}"
+    if _types(flat) != {int}:
+        flat = [int(v) for v in _checked(flat, shape, _is_whole, dtype, takes)]
+    if flat and not limits.min <= min(flat) <= max(flat) <= limits.max:
+        _checked(flat, shape, lambda v: bool(limits.min <= v <= limits.max), dtype, takes)
+    return np.array(flat, dtype=DTYPES[dtype])
+
+
+def _booleans(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+    takes = "true, false, 0 or 1"
+    checked = _checked(flat, shape, lambda v: type(v) in (bool, int) and v in (0, 1), dtype, takes)
+    return np.array(checked, dtype=np.bool_)
+
+
+def _complexes(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+    takes = 'numbers, or {"re": number, "im": number}'
+    checked = _checked(flat, shape, _is_complex, dtype, takes)
+    parts = np.array([_parts(v) for v in checked], dtype=np.float64).reshape(-1, 2)
+    with np.errstate(over="ignore"):
+        narrow = parts.astype(np.float32 if dtype == "cfloat" else np.float64)
+    _refuse_overflow((np.isinf(narrow) & np.isfinite(parts)).any(axis=1), shape, dtype)
+    return narrow.view(DTYPES[dtype]).reshape(-1)
+
+
+_CONVERTERS: dict[str, Callable[[str, Sequence[int], list[Any]], Array]] = {
+    "f": _floats,
+    "i": _integers,
+    "u": _integers,
+    "b": _booleans,
+    "c": _complexes,
+}
+
+
+def _types(flat: list[Any]) -> set[type]:
+    return set(map(type, flat))
+
+
+def _is_number(value: Any) -> bool:
+    # The exact type, because a bool is an int and a tensor of floats does not take true.
+    return type(value) in (float, int) or (type(value) is str and value in NON_FINITE)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def _is_complex(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.keys() == {"re", "im"} and all(map(_is_number, value.values()))
+    return _is_number(value)
+
+
+def _number(value: Any) -> float:
+    return NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+def _parts(value: Any) -> tuple[float, float]:
+    if isinstance(value, dict):
+        return _number(value["re"]), _number(value["im"])
+    return _number(value), 0.0
+
+
+def _checked(
+    flat: list[Any], shape: Sequence[int], fits: Callable[[Any], bool], dtype: str, takes: str
+) -> list[Any]:
+    """The elements, all seen to fit; the error names the first that does not."""
+    for index, value in enumerate(flat):
+        if not fits(value):
+            raise InvalidInput(
+                f"{_place(index, shape)}: found {kind_of(value)}; dtype {dtype} takes {takes}"
+            )
+    return flat
+
+
+def _refuse_overflow(overflow: Array, shape: Sequence[int], dtype: str) -> None:
+    if overflow.any():
+        place = _place(int(overflow.argmax()), shape)
+        raise InvalidInput(f"{place}: found a number beyond the range of dtype {dtype}")
+
+
+def _place(index: int, shape: Sequence[int]) -> str:
+    position = np.unravel_index(index, shape) if shape else ()
+    return "data.values" + "".join(f"[{axis}]" for axis in position)

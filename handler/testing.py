@@ -1,0 +1,145 @@
+"""What a test of the service needs: Lambda events, and the Lambda runtime without AWS."""
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+INVOCATION_PATH = "/2015-03-31/functions/function/invocations"
+
+
+def function_url_event(
+    path: str = "/service_output",
+    body: bytes | str | None = None,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    as_base64: bool = False,
+) -> dict[str, Any]:
+    """The event that a function URL, or an HTTP API, makes of a request (payload format 2.0)."""
+    if isinstance(body, bytes) and not as_base64:
+        body = body.decode()
+    if as_base64:
+        raw = body.encode() if isinstance(body, str) else body or b""
+        body = base64.b64encode(raw).decode()
+    lowered = {"host": "abc.lambda-url.us-east-1.on.aws", "content-type": "application/json"}
+    lowered |= {name.lower(): value for name, value in (headers or {}).items()}
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": lowered,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "abc",
+            "domainName": lowered["host"],
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "test",
+            },
+            "requestId": "00000000-0000-0000-0000-000000000000",
+            "routeKey": "$default",
+            "stage": "$default",
+            "timeEpoch": 0,
+        },
+        "body": body,
+        "isBase64Encoded": as_base64,
+    }
+
+
+class LambdaEmulator:
+    """The service under AWS's Runtime Interface Emulator and awslambdaric, without Docker.
+
+    A context manager; the service is started, as on Lambda, by the first invocation.
+
+    Args:
+        emulator: the ``aws-lambda-rie`` program.
+        environment: the service's whole environment, apart from PATH and HOME.
+        handler: the function that the runtime loads.
+        log: where the emulator and the service write; discarded by default.
+    """
+
+    def __init__(
+        self,
+        emulator: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        handler: str = "handler.main.handler",
+        log: IO[bytes] | None = None,
+    ) -> None:
+        self._port = free_port()
+        addresses = (
+            f"--runtime-interface-emulator-address=127.0.0.1:{self._port}",
+            f"--runtime-api-address=127.0.0.1:{free_port()}",
+        )
+        self._command = [str(emulator), *addresses, sys.executable, "-m", "awslambdaric", handler]
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self._environment = inherited | dict(environment or {})
+        self._log = log or subprocess.DEVNULL
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        wait_for_port(self._port)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The emulator does not end the runtime that it started; the session is ours alone.
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def invoke(self, event: Any, timeout: float = 60) -> Any:
+        """What the function answers to an event, after at most ``timeout`` seconds."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
+        try:
+            connection.request("POST", INVOCATION_PATH, json.dumps(event))
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, seconds: float = 30) -> None:
+    """Returns as soon as somebody listens at a port of the loopback interface.
+
+    Raises:
+        TimeoutError: nobody does.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.005)
+    raise TimeoutError(f"nobody listens at port {port} after {seconds} s")

@@ -1,0 +1,116 @@
+"""Loads a TorchScript file, which is a program: only one that computes on tensors may run.
+
+A scripted module may carry ``__setstate__``, which runs while the file is being loaded, so the
+program is read before torch sees it. After loading, the graphs that torch made of it are walked as
+well, so that nothing hangs on how the source was read.
+"""
+
+import ast
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handler.errors import ModelError
+
+NAMESPACES = {"aten", "prim"}
+# Operators of those namespaces that leave the process: files, and calls to other machines.
+REFUSED = {"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote"}
+MAX_SOURCE_BYTES = 64 * 1024 * 1024
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, by what it contains."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        # Only TorchScript keeps its constants apart from its data.
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def load(path: Path) -> torch.jit.ScriptModule:
+    """The module of a TorchScript file, in eval mode.
+
+    Raises:
+        ModelError: the file is no TorchScript, or its program uses more than tensor operators;
+            names the operators.
+    """
+    refused = _refused_in_source(path)
+    if not refused:
+        try:
+            module: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise ModelError(
+                f"model file {path.name} cannot be loaded as TorchScript: {type(error).__name__}"
+            ) from error
+        refused = set(_refused_in_graphs(module))
+    if refused:
+        raise ModelError(
+            f"model file {path.name} is a program that is refused, because it uses "
+            f"{', '.join(sorted(refused))}; only aten and prim operators without access to files "
+            "or other machines may run"
+        )
+    script: torch.jit.ScriptModule = module.eval()
+    return script
+
+
+def _refused_in_source(path: Path) -> set[str]:
+    if not is_torchscript(path):
+        raise ModelError(f"model file {path.name} is not a TorchScript file; is USE_JIT right?")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        sources = [m for m in members if re.fullmatch(r"[^/]+/code/.*\.py", m.filename)]
+        if sum(member.file_size for member in sources) > MAX_SOURCE_BYTES:
+            raise ModelError(f"model file {path.name}: the program is larger than 64 MiB")
+        try:
+            return {
+                name
+                for member in sources
+                for name in _refused_names(ast.parse(archive.read(member)))
+            }
+        except (SyntaxError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+            raise ModelError(f"model file {path.name}: the program cannot be read") from error
+
+
+def _refused_names(program: ast.AST) -> Iterator[str]:
+    """What a program's source names beyond tensor operators.
+
+    An operator is reached as ``torch.name``, ``ops.namespace.name`` or as a method of a value
+    (``"file".from_file(...)``), and native classes as ``torch.classes``. The names ``torch`` and
+    ``ops`` on their own could be passed on under another name, so they are refused too.
+    """
+    nodes = list(ast.walk(program))
+    bases = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    for node in nodes:
+        if isinstance(node, ast.Name) and node.id in ("torch", "ops") and id(node) not in bases:
+            yield f"{node.id} as a value"
+        if not isinstance(node, ast.Attribute):
+            continue
+        if node.attr in REFUSED:
+            yield f"aten::{node.attr}"
+        if isinstance(node.value, ast.Name) and node.value.id == "ops":
+            if node.attr not in NAMESPACES:
+                yield f"operators of {node.attr}"
+            elif id(node) not in bases:
+                yield f"ops.{node.attr} as a value"
+        if node.attr == "classes":
+            yield "torch.classes"
+
+
+def _refused_in_graphs(module: Any) -> Iterator[str]:
+    for part in module.modules():
+        for name in part._c._method_names():
+            for kind in _operators(part._c._get_method(name).inlined_graph):
+                namespace, _, operator = kind.partition("::")
+                if namespace not in NAMESPACES or operator in REFUSED:
+                    yield kind
+
+
+def _operators(block: Any) -> Iterator[str]:
+    for node in block.nodes():
+        yield node.kind()
+        for inner in node.blocks():
+            yield from _operators(inner)

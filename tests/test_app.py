@@ -1,0 +1,215 @@
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import handler
+from handler.app import create_app
+from handler.errors import ConfigurationError, InvalidInput
+from handler.lifecycle import WorkflowProvider
+from handler.settings import Settings
+
+Read = Callable[..., Settings]
+Serve = Callable[..., TestClient]
+
+
+class Answering:
+    """A workflow whose inference is the given function."""
+
+    def __init__(self, inference: Any) -> None:
+        self.inference = inference
+
+    def setup(self) -> None: ...
+
+
+def failing(error: Exception) -> Any:
+    def inference(_: Any) -> Any:
+        raise error
+
+    return inference
+
+
+@pytest.fixture(params=["server", "lambda"])
+def serve(request: pytest.FixtureRequest, settings_of: Read) -> Serve:
+    """A client of the application, in both of its modes."""
+    mode = {"lambda": {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}, "server": {}}[request.param]
+
+    def client(inference: Any = lambda data: data, **environment: str) -> TestClient:
+        provider = WorkflowProvider(lambda: Answering(inference), 5)
+        return TestClient(create_app(settings_of(**mode, **environment), provider))
+
+    return client
+
+
+def ask(client: TestClient, data: Any = None, **fields: Any) -> Any:
+    return client.post("/service_output", json={"source": 1, "data": data or {}, **fields})
+
+
+def assert_error(response: Any, status: int, description: str) -> None:
+    """Every error has the one shape, with its status as a string, which nodes compare."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()
+    assert error.keys() == {"code", "name", "description"}
+    assert error["code"] == str(status)
+    assert description in error["description"]
+    assert "Traceback" not in response.text
+
+
+def test_a_request_is_answered(serve: Serve) -> None:
+    response = ask(serve(), {"hello": [1, 2.5, None]})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {"hello": [1, 2.5, None]}
+
+
+def test_an_asynchronous_workflow_is_awaited(serve: Serve) -> None:
+    async def inference(data: Any) -> Any:
+        await asyncio.sleep(0)
+        return [data]
+
+    assert ask(serve(inference), {"a": 1}).json() == {"output": [{"a": 1}]}
+
+
+def test_the_index_and_health(serve: Serve) -> None:
+    client = serve()
+    assert client.get("/").json() == {"name": "infernet-lambda", "version": handler.__version__}
+    assert client.get("/health").json() == {"status": "ok", "workflow": "unloaded"}
+    ask(client)
+    assert client.get("/health").json() == {"status": "ok", "workflow": "ready"}
+
+
+def test_repeated_slashes_are_one(serve: Serve) -> None:
+    client = serve()
+    body = {"source": 1, "data": {"a": 1}}
+    for path in ("//service_output", "///service_output"):
+        assert client.post(f"http://testserver{path}", json=body).json() == {"a": 1}
+    assert client.get("http://testserver//health").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/service_output/", "/service_output/more", "/%2e"])
+def test_unknown_paths_are_404(serve: Serve, path: str) -> None:
+    assert_error(serve().get(path, follow_redirects=False), 404, "/service_output")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_are_405(serve: Serve, method: str) -> None:
+    response = serve().request(method, "/service_output")
+    assert_error(response, 405, method)
+    assert "POST" in response.headers["allow"]
+
+
+def test_what_is_not_json_is_400(serve: Serve) -> None:
+    assert_error(serve().post("/service_output", content=b"{"), 400, "not JSON")
+    assert_error(serve().post("/service_output"), 400, "not JSON")
+
+
+def test_too_large_is_413(serve: Serve) -> None:
+    client = serve(INFERNET_MAX_BODY_BYTES="100")
+    assert_error(client.post("/service_output", content=b"x" * 101), 413, "100 bytes")
+    assert_error(client.post("/service_output", content=b"x" * 100), 400, "not JSON")
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 50
+
+    assert_error(client.post("/service_output", content=chunks()), 413, "INFERNET_MAX_BODY_BYTES")
+
+
+def test_what_does_not_fit_is_422(serve: Serve) -> None:
+    assert_error(serve().post("/service_output", json={"source": 1}), 422, "data: missing")
+    assert_error(ask(serve(), requires_proof=True), 422, "requires_proof")
+    assert_error(ask(serve(failing(InvalidInput("data.x: why")))), 422, "data.x: why")
+
+
+def test_a_workflow_that_is_not_loaded_is_503_after_the_request_was_read(
+    serve: Serve, settings_of: Read
+) -> None:
+    def load() -> Any:
+        raise ConfigurationError("CLASSIC_INF_WORKFLOW_CLASS: why")
+
+    client = TestClient(create_app(settings_of(), WorkflowProvider(load, 5)))
+    assert_error(ask(client), 503, "CLASSIC_INF_WORKFLOW_CLASS: why")
+    assert_error(client.post("/service_output", content=b"{"), 400, "not JSON")
+    assert client.get("/health").json() == {"status": "ok", "workflow": "failed"}
+
+
+@pytest.mark.parametrize("error", [ValueError("payload 42"), KeyError("payload 42"), MemoryError()])
+def test_what_the_model_raises_is_500_without_payload_or_traceback(
+    serve: Serve, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = ask(serve(failing(error)))
+    assert_error(response, 500, type(error).__name__)
+    assert "payload" not in response.text and "payload" not in caplog.text
+    assert "test_app.py" in caplog.text, "the log says where"
+
+
+def test_an_asynchronous_failure_is_the_same_500(serve: Serve) -> None:
+    async def inference(_: Any) -> Any:
+        raise ValueError("payload 42")
+
+    assert_error(ask(serve(inference)), 500, "ValueError")
+
+
+def test_an_answer_that_json_cannot_express_is_500(serve: Serve) -> None:
+    assert_error(ask(serve(lambda _: {"x": object()})), 500, "TypeError")
+
+
+def test_a_failure_of_the_service_itself_has_the_same_shape(
+    settings_of: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(_: bytes) -> Any:
+        raise RuntimeError("payload 42")
+
+    monkeypatch.setattr("handler.protocol.parse", defect)
+    app = create_app(settings_of(), WorkflowProvider(lambda: Answering(None), 5))
+    response = ask(TestClient(app, raise_server_exceptions=False))
+    assert_error(response, 500, "its log says where")
+    assert "payload" not in response.text
+
+
+def test_a_server_stays_responsive_during_a_prediction(settings_of: Read) -> None:
+    started, may_end = threading.Event(), threading.Event()
+
+    def slow(data: Any) -> Any:
+        started.set()
+        assert may_end.wait(10)
+        return data
+
+    app = create_app(settings_of(), WorkflowProvider(lambda: Answering(slow), 5))
+    with TestClient(app) as client:
+        answers: list[Any] = []
+        caller = threading.Thread(target=lambda: answers.append(ask(client, {"a": 1})))
+        caller.start()
+        assert started.wait(10)
+        assert client.get("/health").status_code == 200 and not answers
+        may_end.set()
+        caller.join(10)
+    assert answers[0].json() == {"a": 1}
+
+
+def test_lambda_spends_no_thread_on_a_request(settings_of: Read) -> None:
+    threads = []
+    provider = WorkflowProvider(
+        lambda: Answering(lambda _: threads.append(threading.current_thread())), 5
+    )
+    app = create_app(settings_of(AWS_LAMBDA_RUNTIME_API="x"), provider)
+
+    async def call() -> None:
+        async def receive() -> Any:
+            body = json.dumps({"source": 1, "data": {}}).encode()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None: ...
+
+        scope = {"type": "http", "method": "POST", "path": "/service_output", "headers": []}
+        await app({**scope, "query_string": b""}, receive, send)
+
+    asyncio.run(call())
+    assert threads == [threading.current_thread()]
+    assert logging.getLogger("handler").level == logging.NOTSET

@@ -1,0 +1,144 @@
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handler.errors import ConfigurationError, Unavailable
+from handler.lifecycle import WorkflowProvider, begin, load_workflow
+from handler.settings import Settings
+from handler.workflows import Workflow
+from handler.workflows.torch import TorchInferenceWorkflow
+
+Read = Callable[..., Settings]
+
+
+class Loader:
+    """Loads when it is allowed to, counts how often it was asked, and fails on demand."""
+
+    def __init__(self, error: BaseException | None = None, *, held: bool = False) -> None:
+        self.error = error
+        self.calls = 0
+        self.may_load = threading.Event()
+        if not held:
+            self.may_load.set()
+
+    def __call__(self) -> Workflow:
+        self.calls += 1
+        assert self.may_load.wait(10)
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def setup(self) -> None: ...
+
+    def inference(self, input_data: Any) -> Any:
+        return input_data
+
+
+def state_of(provider: WorkflowProvider) -> str:
+    """Read anew: mypy takes a property for a constant."""
+    return provider.state
+
+
+def test_one_load_however_many_callers_wait() -> None:
+    loader = Loader(held=True)
+    provider = WorkflowProvider(loader, 5)
+    assert state_of(provider) == "unloaded" and loader.calls == 0
+    got: list[Any] = []
+    callers = [threading.Thread(target=lambda: got.append(provider.get())) for _ in range(16)]
+    for caller in callers:
+        caller.start()
+    assert state_of(provider) == "loading"
+    loader.may_load.set()
+    for caller in callers:
+        caller.join(10)
+    assert got == [loader] * 16 and loader.calls == 1
+    assert provider.state == "ready"
+
+
+def test_a_failure_is_remembered_and_retried_later() -> None:
+    loader = Loader(ConfigurationError("model: set this"))
+    provider = WorkflowProvider(loader, retry_seconds=0.05)
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="model: set this"):
+            provider.get()
+    assert loader.calls == 1 and state_of(provider) == "failed"
+    loader.error = None
+    time.sleep(0.06)
+    assert provider.get() is loader
+    assert loader.calls == 2 and provider.state == "ready"
+
+
+@pytest.mark.parametrize("error", [ValueError("hf_secret"), SystemExit(1), MemoryError()])
+def test_whatever_a_workflow_raises_is_a_reason_without_its_text(error: BaseException) -> None:
+    with pytest.raises(Unavailable) as raised:
+        WorkflowProvider(Loader(error), 5).get()
+    assert type(error).__name__ in raised.value.description
+    assert "hf_secret" not in raised.value.description
+
+
+def test_the_settings_describe_the_workflow(settings_of: Read) -> None:
+    workflow = load_workflow(settings_of())
+    assert isinstance(workflow, TorchInferenceWorkflow) and workflow.is_setup
+
+
+ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
+AHEAD = ["provisioned-concurrency", "snap-start", "lambda-managed-instances"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, ON_LAMBDA, *({**ON_LAMBDA, "AWS_LAMBDA_INITIALIZATION_TYPE": t} for t in AHEAD)],
+)
+def test_lazy_loads_nothing_ahead(settings_of: Read, environment: dict[str, str]) -> None:
+    loader = Loader()
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of(**environment, INFERNET_LOAD="lazy"))
+    assert loader.calls == 0 and provider.state == "unloaded"
+
+
+def test_on_demand_waits_within_its_budget_and_goes_on(settings_of: Read) -> None:
+    loader = Loader(held=True)
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of(**ON_LAMBDA, INFERNET_INIT_BUDGET_SECONDS="0.05"))
+    assert provider.state == "loading", "the budget is over, the load is not"
+    loader.may_load.set()
+    assert provider.get() is loader and loader.calls == 1
+
+
+@pytest.mark.parametrize("load", ["auto", "init"])
+def test_on_demand_remembers_a_failure(settings_of: Read, load: str) -> None:
+    provider = WorkflowProvider(Loader(ConfigurationError("why")), 5)
+    begin(provider, settings_of(**ON_LAMBDA, INFERNET_LOAD=load))
+    assert provider.state == "failed"
+
+
+@pytest.mark.parametrize("initialization_type", AHEAD)
+def test_environments_made_ahead_of_traffic_load_fully_or_fail(
+    settings_of: Read, initialization_type: str
+) -> None:
+    settings = settings_of(**ON_LAMBDA, AWS_LAMBDA_INITIALIZATION_TYPE=initialization_type)
+    provider = WorkflowProvider(Loader(), 5)
+    begin(provider, settings)
+    assert provider.state == "ready"
+    with pytest.raises(ConfigurationError, match="why"):
+        begin(WorkflowProvider(Loader(ConfigurationError("why")), 5), settings)
+
+
+def test_a_server_loads_beside_its_start(settings_of: Read) -> None:
+    loader = Loader(held=True)
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of())
+    assert provider.state == "loading"
+    loader.may_load.set()
+    assert provider.get() is loader
+
+
+def test_a_server_told_to_load_first_fails_to_start(settings_of: Read) -> None:
+    with pytest.raises(ConfigurationError, match="why"):
+        begin(
+            WorkflowProvider(Loader(ConfigurationError("why")), 5),
+            settings_of(INFERNET_LOAD="init"),
+        )

@@ -1,0 +1,105 @@
+"""The composition root, imported in fresh interpreters: what an import costs and survives."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from handler.testing import function_url_event
+
+ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
+
+
+def fresh(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def handled(*events: Any, **environment: str) -> list[Any]:
+    """What a fresh Lambda environment answers to each event."""
+    code = (
+        "import json, sys; from handler.main import handler\n"
+        f"for event in json.loads({json.dumps(json.dumps(events))}):\n"
+        "    print(json.dumps(handler(event, None)))"
+    )
+    process = fresh(code, **ON_LAMBDA, **environment)
+    assert process.returncode == 0, process.stderr
+    return [json.loads(line) for line in process.stdout.splitlines()]
+
+
+def test_a_lazy_import_pulls_in_nothing_that_only_a_model_needs() -> None:
+    code = "import sys, handler.main; print(*sorted(sys.modules))"
+    process = fresh(code, INFERNET_LOAD="lazy", **ON_LAMBDA)
+    modules = {name.partition(".")[0] for name in process.stdout.split()}
+    assert {"handler", "mangum", "starlette", "pydantic", "orjson"} <= modules, process.stderr
+    heavy = {"torch", "huggingface_hub", "boto3", "botocore", "requests", "httpx", "eth_abi"}
+    server = {"hypercorn", "typer", "click", "rich"}
+    tests = {"moto", "pytest", "hypothesis", "sklearn"}
+    assert not modules & (heavy | server | tests)
+    loaded = {name for name in process.stdout.split() if name.startswith("handler.")}
+    assert not any(name.startswith(("handler.cli", "handler.models")) for name in loaded)
+    assert loaded.isdisjoint({"handler.testing", "handler.workflows.torch", "handler.demo"})
+
+
+BROKEN = [
+    ({"INFERNET_RETRY_SECONDS": "soon"}, "INFERNET_RETRY_SECONDS"),
+    ({"CLASSIC_INF_WORKFLOW_KW_ARGS": "{"}, "CLASSIC_INF_WORKFLOW_KW_ARGS"),
+    ({"CLASSIC_INF_WORKFLOW_KW_ARGS": '{"modle": "x"}'}, "CLASSIC_INF_WORKFLOW_KW_ARGS"),
+    ({"CLASSIC_INF_WORKFLOW_CLASS": "nowhere.Nothing"}, "CLASSIC_INF_WORKFLOW_CLASS"),
+    ({"CLASSIC_INF_WORKFLOW_KW_ARGS": '{"model": "/nowhere/m"}'}, "/nowhere/m"),
+]
+
+
+@pytest.mark.parametrize(("environment", "reason"), BROKEN)
+def test_what_is_misconfigured_is_answered_not_raised(
+    environment: dict[str, str], reason: str
+) -> None:
+    event = function_url_event(body='{"source": 1, "data": {}}')
+    answer, health, bad, warm = handled(
+        event,
+        function_url_event("/health", method="GET"),
+        function_url_event(body="{"),
+        {"warmer": True, "load": True},
+        **environment,
+    )
+    assert answer["statusCode"] == 503
+    assert reason in json.loads(answer["body"])["description"]
+    assert json.loads(health["body"]) == {"status": "ok", "workflow": "failed"}
+    assert bad["statusCode"] == 400, "the caller's own error comes first"
+    assert warm["code"] == "503" and reason in warm["description"]
+
+
+@pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency"])
+@pytest.mark.parametrize(("environment", "reason"), BROKEN)
+def test_a_failure_ahead_of_traffic_is_raised(
+    kind: str, environment: dict[str, str], reason: str
+) -> None:
+    process = fresh(
+        "import handler.main", AWS_LAMBDA_INITIALIZATION_TYPE=kind, **ON_LAMBDA, **environment
+    )
+    assert process.returncode == 1 and reason in process.stderr
+
+
+def test_other_events_are_answered_without_a_stack_trace() -> None:
+    scheduled = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+    *warm, nothing, text, records = handled(
+        {"warmer": True}, scheduled, {}, "text", {"Records": []}, INFERNET_LOAD="lazy"
+    )
+    assert warm == [{"warmer": True, "workflow": "unloaded"}] * 2
+    for answer in (nothing, text, records):
+        assert answer["code"] == "400" and "an HTTP request event" in answer["description"]
+
+
+def test_an_http_event_that_makes_no_sense_is_a_400() -> None:
+    broken = {**function_url_event(body="x"), "body": "%%%", "isBase64Encoded": True}
+    for answer in handled({"requestContext": {}}, broken, {"requestContext": None}):
+        assert answer["statusCode"] == 400
+        assert json.loads(answer["body"])["code"] == "400"

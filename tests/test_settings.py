@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from handler.errors import ConfigurationError
+from handler.settings import DEFAULT_WORKFLOW, Runtime, Settings
+
+Read = Callable[..., Settings]
+
+
+def test_defaults(settings_of: Read) -> None:
+    settings = settings_of()
+    assert settings.workflow_class == DEFAULT_WORKFLOW
+    assert settings.workflow_args == [] and settings.workflow_kwargs == {}
+    assert settings.torch_model_file_name == "model.torch"
+    assert settings.use_jit is False and settings.torch_allow_pickle is False
+    assert settings.max_body_bytes == 6_291_456
+    assert (settings.load, settings.init_budget_seconds, settings.retry_seconds) == ("auto", 8, 5)
+    assert settings.on_lambda is False and settings.initialization_type == "on-demand"
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "''", '""', "' '"])
+def test_blank_is_unset(settings_of: Read, blank: str) -> None:
+    settings = settings_of(
+        CLASSIC_INF_WORKFLOW_CLASS=blank,
+        CLASSIC_INF_WORKFLOW_KW_ARGS=blank,
+        HUGGING_FACE_HUB_TOKEN=blank,
+        USE_JIT=blank,
+    )
+    assert settings.workflow_class == DEFAULT_WORKFLOW
+    assert settings.workflow_kwargs == {} and settings.hub_token is None
+    assert settings.use_jit is False
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_one_pair_of_quotes_is_taken_off(settings_of: Read, quote: str) -> None:
+    settings = settings_of(
+        CLASSIC_INF_WORKFLOW_CLASS=f"{quote}my.Workflow{quote}",
+        CLASSIC_INF_WORKFLOW_POSITIONAL_ARGS=f'{quote}["a", 1]{quote}',
+        CLASSIC_INF_WORKFLOW_KW_ARGS=f'{quote}{{"model": "x"}}{quote}',
+        USE_JIT=f"{quote}True{quote}",
+        MODEL_CACHE_DIR=f"{quote}/mnt/models{quote}",
+    )
+    assert settings.workflow_class == "my.Workflow"
+    assert settings.workflow_args == ["a", 1] and settings.workflow_kwargs == {"model": "x"}
+    assert settings.use_jit is True and settings.model_cache_dir == Path("/mnt/models")
+
+
+def test_hf_token_outranks_the_historic_name(settings_of: Read) -> None:
+    token = settings_of(HUGGING_FACE_HUB_TOKEN="historic").hub_token
+    assert token is not None and token.get_secret_value() == "historic"
+    token = settings_of(HF_TOKEN="current").hub_token
+    assert token is not None and token.get_secret_value() == "current"
+    token = settings_of(HF_TOKEN="''").hub_token
+    assert token is not None and token.get_secret_value() == "historic", "blank means unset"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLASSIC_INF_WORKFLOW_POSITIONAL_ARGS", "{}"),
+        ("CLASSIC_INF_WORKFLOW_POSITIONAL_ARGS", "[unquoted]"),
+        ("CLASSIC_INF_WORKFLOW_KW_ARGS", "[]"),
+        ("CLASSIC_INF_WORKFLOW_KW_ARGS", "{'single': 'quotes'}"),
+        ("USE_JIT", "perhaps"),
+        ("INFERNET_LOAD", "sometimes"),
+        ("INFERNET_RETRY_SECONDS", "soon"),
+        ("INFERNET_MAX_BODY_BYTES", "-1"),
+    ],
+)
+def test_a_bad_value_names_its_variable_and_is_not_quoted(
+    settings_of: Read, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        settings_of(**{name: value, "HF_TOKEN": "hf_secret_token"})
+    assert name in raised.value.description
+    assert value not in raised.value.description
+    assert "hf_secret_token" not in raised.value.description
+
+
+def test_the_token_is_not_in_the_representation(settings_of: Read) -> None:
+    assert "hf_secret_token" not in repr(settings_of(HF_TOKEN="hf_secret_token"))
+
+
+def test_frozen(settings_of: Read) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings_of().use_jit = True  # type: ignore[misc]
+
+
+def test_the_runtime_is_known_even_when_a_setting_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    monkeypatch.setenv("USE_JIT", "perhaps")
+    assert Runtime().on_lambda and Runtime().initialization_type == "snap-start"
