@@ -1,0 +1,36 @@
+"""The commands of ``infernet-lambda``."""
+
+from typing import Annotated
+
+import typer
+
+from handler import __version__
+from handler.cli.serve import serve
+
+# Rich's boxes and tracebacks are for people; the output here is read by scripts as well.
+app = typer.Typer(
+    name="infernet-lambda",
+    help="Serve classic machine-learning models to Infernet nodes and other callers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(serve)
