@@ -54,7 +54,8 @@ class NestedReader(nn.Module):
         self.inner = ReadsWhenCalled()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner(x)
+        result: torch.Tensor = self.inner(x)
+        return result
 
 
 class ReadsWhenLoaded(nn.Module):
@@ -74,12 +75,6 @@ class ReadsWhenLoaded(nn.Module):
         print(torch.from_file("/etc/hostname", False, 3, dtype=torch.uint8))
         self.factor = state[0]
         self.training = state[1]
-
-
-class Quantized(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = torch.ops.quantized.linear_unpack_fp16(x)
-        return result
 
 
 def test_a_program_of_tensor_operators_runs(saved: Save) -> None:

@@ -1,0 +1,1 @@
+"""What the service costs, as ratios to a bare handler that is measured in the same run."""
