@@ -1,1 +1,1 @@
-"""What the service costs, as ratios to a bare handler that is measured in the same run."""
+"""Benchmarks: each figure of ours beside its baseline, measured in the same run."""

@@ -1,4 +1,4 @@
-"""What an expert would write by hand for this one model: the least that a service can cost."""
+"""The ten-line handler that an expert would write by hand: what ours is compared with."""
 
 import json
 import os
@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 
-model = torch.load(os.environ["BENCH_MODEL"], weights_only=False).eval()
+model = torch.load(os.environ["BASELINE_MODEL"], weights_only=False).eval()
 
 
-def handler(event: Any, context: Any) -> dict[str, Any]:
+def handler(event: Any, context: Any) -> Any:
     data = json.loads(event["body"])["data"]
     with torch.inference_mode():
         output = model(torch.tensor(data["values"], dtype=getattr(torch, data["dtype"])))
-    answer = {"dtype": data["dtype"], "shape": list(output.shape), "values": output.tolist()}
-    headers = {"content-type": "application/json"}
-    return {"statusCode": 200, "headers": headers, "body": json.dumps(answer)}
+    return {"statusCode": 200, "body": json.dumps({"values": output.tolist()})}

@@ -4,8 +4,7 @@ import inspect
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import orjson
@@ -13,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,16 +30,6 @@ SERVICE_PATH = "/service_output"
 def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
     """The ASGI application that answers with what ``provider``'s workflow says."""
 
-    async def service_output(request: Request) -> Response:
-        body = await _body(request, settings.max_body_bytes)
-        # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
-        # server must keep its event loop free for the others.
-        if settings.on_lambda:
-            answer = _answer(provider, body)
-        else:
-            answer = await run_in_threadpool(_answer, provider, body)
-        return _json(await answer if inspect.isawaitable(answer) else answer)
-
     async def index(_: Request) -> Response:
         return _json({"name": "infernet-lambda", "version": __version__})
 
@@ -49,9 +38,9 @@ def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
 
     app = Starlette(
         routes=[
+            Route(SERVICE_PATH, ServiceOutput(settings, provider), methods=["POST"]),
             Route("/", index),
             Route("/health", health),
-            Route(SERVICE_PATH, service_output, methods=["POST"]),
         ],
         middleware=[Middleware(SingleSlashes)],
         exception_handlers={
@@ -63,6 +52,44 @@ def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
     # A redirect loses the body or the bearer of a node's request: a wrong path is a 404.
     app.router.redirect_slashes = False
     return app
+
+
+class ServiceOutput:
+    """``POST /service_output``.
+
+    A plain ASGI application: for a small model, Starlette's request and response objects would cost
+    as much as the prediction.
+    """
+
+    def __init__(self, settings: Settings, provider: WorkflowProvider) -> None:
+        self.max_body_bytes = settings.max_body_bytes
+        self.on_lambda = settings.on_lambda
+        self.provider = provider
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(scope, receive, self.max_body_bytes)
+        # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
+        # server must keep its event loop free for the others.
+        if self.on_lambda:
+            answer = self.answer(body)
+        else:
+            answer = await run_in_threadpool(self.answer, body)
+        if not isinstance(answer, bytes):
+            answer = await answer
+        length = str(len(answer)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
+        """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
+        request = protocol.parse(body)
+        workflow = self.provider.get()
+        try:
+            output = workflow.inference(request.data)
+            return _later(output) if inspect.isawaitable(output) else protocol.encode(output)
+        except Exception as error:
+            raise _workflow_failure(error) from None
 
 
 class SingleSlashes:
@@ -77,47 +104,44 @@ class SingleSlashes:
         await self.app(scope, receive, send)
 
 
-def _answer(provider: WorkflowProvider, body: bytes) -> bytes | Awaitable[bytes]:
-    """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
-    request = protocol.parse(body)
-    workflow = provider.get()
-    with _workflow_failures():
-        output = workflow.inference(request.data)
-        return _later(output) if inspect.isawaitable(output) else protocol.encode(output)
-
-
 async def _later(output: Awaitable[Any]) -> bytes:
-    with _workflow_failures():
-        return protocol.encode(await output)
-
-
-@contextmanager
-def _workflow_failures() -> Iterator[None]:
-    """Whatever a workflow raises that is not meant for the caller becomes a 500 of one shape."""
     try:
-        yield
-    except HandlerError:
-        raise
+        return protocol.encode(await output)
     except Exception as error:
-        # Where, but not what: the text of an exception from a model often quotes its input.
-        where = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("the workflow raised %s\n%s", type(error).__name__, where)
-        raise InferenceFailed(f"the workflow raised {type(error).__name__}") from None
+        raise _workflow_failure(error) from None
 
 
-async def _body(request: Request, limit: int) -> bytes:
+def _workflow_failure(error: Exception) -> HandlerError:
+    """Whatever a workflow raises that is not meant for the caller is a 500 of one shape."""
+    if isinstance(error, HandlerError):
+        return error
+    # Where, but not what: the text of an exception from a model often quotes its input.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("the workflow raised %s\n%s", type(error).__name__, where)
+    return InferenceFailed(f"the workflow raised {type(error).__name__}")
+
+
+async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body, refused before more than ``limit`` bytes of it are kept."""
-    too_large = PayloadTooLarge(f"the body is larger than {limit} bytes (INFERNET_MAX_BODY_BYTES)")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
+    declared = next((v for name, v in scope["headers"] if name == b"content-length"), b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
         if size > limit:
-            raise too_large
-        chunks.append(chunk)
+            raise _too_large(limit)
+        more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {limit} bytes (INFERNET_MAX_BODY_BYTES)")
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

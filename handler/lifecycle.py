@@ -57,7 +57,10 @@ class WorkflowProvider:
         Raises:
             Unavailable: it cannot be loaded; says why.
         """
-        return self.start().result()
+        attempt = self._attempt
+        if attempt is None or not attempt.done() or attempt.exception() is not None:
+            attempt = self.start()
+        return attempt.result()
 
     def _may_retry(self) -> bool:
         return self.state == "failed" and time.monotonic() - self._failed_at > self._retry_seconds

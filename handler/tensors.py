@@ -79,10 +79,9 @@ def tensor_of(value: Any) -> Tensor | None:
     # A torch tensor can only be here if somebody else imported torch; this module never does.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
         if value.dtype == torch.bfloat16:
-            return Tensor("bfloat16", value.float().numpy())
-        value = value.resolve_conj().resolve_neg().numpy()
+            return Tensor("bfloat16", value.float().numpy(force=True))
+        value = value.numpy(force=True)
     if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "biufc":
         return None
     array = np.asarray(value)
@@ -159,6 +158,8 @@ def _floats(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
     if not _types(flat) <= {float, int}:
         flat = [_number(v) for v in _checked(flat, shape, _is_number, dtype, takes)]
     wide = np.array(flat, dtype=np.float64)
+    if dtype == "double":
+        return wide
     with np.errstate(over="ignore"):
         array = wide.astype(DTYPES[dtype])
     overflow = np.isinf(array) & np.isfinite(wide)
