@@ -21,8 +21,7 @@ class WorkflowProvider:
     """Loads one workflow once, on a thread of its own, however many callers wait for it.
 
     A failure is remembered for ``retry_seconds``: a node re-sends failing jobs ten times a second,
-    so that asking again must cost nothing. A failure that ``load`` marks as final by raising
-    ConfigurationError is remembered like any other; a retry of it is as cheap as the check.
+    so that asking again must cost nothing.
     """
 
     def __init__(self, load: Callable[[], Workflow], retry_seconds: float) -> None:

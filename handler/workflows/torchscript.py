@@ -1,13 +1,12 @@
 """Loads a TorchScript file, which is a program: only one that computes on tensors may run.
 
 A scripted module may carry ``__setstate__``, which runs while the file is being loaded, so the
-program is read before torch sees it. After loading, the graphs that torch made of it are walked as
-well, so that nothing hangs on how the source was read.
+program is read before it is loaded, with torch's own reader of the archive: another one might see
+another program. After loading, the graphs that torch made of it are walked as well, so that nothing
+hangs on how the source was read.
 """
 
 import ast
-import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,12 @@ MAX_SOURCE_BYTES = 64 * 1024 * 1024
 
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, by what it contains."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive: Any = torch._C.PyTorchFileReader(str(path))
         # Only TorchScript keeps its constants apart from its data.
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        return bool(archive.has_record("constants.pkl"))
+    except RuntimeError:
+        return False
 
 
 def load(path: Path) -> torch.jit.ScriptModule:
@@ -60,19 +60,23 @@ def load(path: Path) -> torch.jit.ScriptModule:
 def _refused_in_source(path: Path) -> set[str]:
     if not is_torchscript(path):
         raise ModelError(f"model file {path.name} is not a TorchScript file; is USE_JIT right?")
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        sources = [m for m in members if re.fullmatch(r"[^/]+/code/.*\.py", m.filename)]
-        if sum(member.file_size for member in sources) > MAX_SOURCE_BYTES:
+    refused: set[str] = set()
+    try:
+        archive = torch._C.PyTorchFileReader(str(path))
+        # The reader finds a record whatever the case of its name.
+        records = {name.lower(): name for name in archive.get_all_records()}
+        sources = [name for lowered, name in records.items() if lowered.endswith(".py")]
+        if sum(map(archive.get_record_size, sources)) > MAX_SOURCE_BYTES:
             raise ModelError(f"model file {path.name}: the program is larger than 64 MiB")
-        try:
-            return {
-                name
-                for member in sources
-                for name in _refused_names(ast.parse(archive.read(member)))
-            }
-        except (SyntaxError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-            raise ModelError(f"model file {path.name}: the program cannot be read") from error
+        for name in sources:
+            refused.update(_refused_names(ast.parse(archive.get_record(name))))
+        for name in ("data.pkl", "constants.pkl"):
+            # A native class can also be named by the data alone, which makes one of them.
+            if b"torch.classes" in archive.get_record(name):
+                refused.add("torch.classes")
+    except (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError) as error:
+        raise ModelError(f"model file {path.name}: the program cannot be read") from error
+    return refused
 
 
 def _refused_names(program: ast.AST) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from handler.errors import ModelError
-from handler.settings import Settings
+from handler.settings import Settings, get_settings
 from handler.workflows import torch as workflow
 from handler.workflows import torchscript
 
@@ -116,12 +116,20 @@ def test_the_graphs_are_a_second_line_of_defence(
 
 def rewritten(path: Path, source: str) -> Path:
     """The archive with its program replaced, as somebody would who builds one by hand."""
+
+    def replaced(name: str, data: bytes) -> tuple[str, bytes]:
+        is_program = "/code/" in name and name.endswith(".py")
+        return name, source.encode() if is_program else data
+
+    return crafted(path, replaced)
+
+
+def crafted(path: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> Path:
+    """The archive with each member's name and content changed."""
     target = path.with_name("crafted.torch")
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as crafted:
-        for member in archive.infolist():
-            data = archive.read(member)
-            is_program = "/code/" in member.filename and member.filename.endswith(".py")
-            crafted.writestr(member, source if is_program else data)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as new:
+        for name in archive.namelist():
+            new.writestr(*change(name, archive.read(name)))
     return target
 
 
@@ -158,6 +166,24 @@ def test_a_program_that_cannot_be_read_is_refused(saved: Save, source: str) -> N
     path = rewritten(saved(nn.Identity(), script=True), source)
     with warnings.catch_warnings(), pytest.raises(ModelError, match="cannot be"):
         torchscript.load(path)
+
+
+def test_no_case_of_a_file_name_hides_the_program(saved: Save) -> None:
+    path = saved(ReadsWhenLoaded(), script=True)
+    hidden = crafted(path, lambda name, data: (name.upper(), data))
+    with pytest.raises(ModelError, match="aten::from_file"):
+        workflow.load_model(hidden, get_settings())
+
+
+def test_a_native_class_that_only_the_data_names_is_refused(saved: Save) -> None:
+    path = saved(nn.Identity(), script=True)
+
+    def named(name: str, data: bytes) -> tuple[str, bytes]:
+        native = b"c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\n0"
+        return name, data.replace(b"\x80\x02", b"\x80\x02" + native, 1)
+
+    with pytest.raises(ModelError, match=r"torch\.classes"):
+        torchscript.load(crafted(path, named))
 
 
 def test_use_jit_forces_torchscript(saved: Save, settings_of: Callable[..., Settings]) -> None:
