@@ -1,9 +1,11 @@
 """What a test of the service needs: Lambda events, and the Lambda runtime without AWS."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -123,11 +125,16 @@ class LambdaEmulator:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nobody listens at.
+
+    It is below those that systems give to connections, or one made before the caller listens could
+    take it.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)  # noqa: S311
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for_port(port: int, seconds: float = 30) -> None:
