@@ -4,7 +4,7 @@ import inspect
 import logging
 import re
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler import __version__, protocol
+from handler import __version__, formats, protocol, resources
+from handler.catalog import Catalog
 from handler.errors import HandlerError, InferenceFailed, PayloadTooLarge, error_object
 from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
@@ -29,6 +30,7 @@ SERVICE_PATH = "/service_output"
 
 def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
     """The ASGI application that answers with what ``provider``'s workflow says."""
+    catalog = Catalog(provider, settings)
 
     async def index(_: Request) -> Response:
         return _json({"name": "infernet-lambda", "version": __version__})
@@ -36,9 +38,17 @@ def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
     async def health(_: Request) -> Response:
         return _json({"status": "ok", "workflow": provider.state})
 
+    # Not a coroutine function, so that Starlette runs it on a thread: it may wait for a load.
+    def service_resources(request: Request) -> Response:
+        model_id = request.query_params.get("model_id")
+        if model_id:
+            return _json({"supported": resources.supported(catalog, model_id)})
+        return _json(resources.describe(catalog, settings))
+
     app = Starlette(
         routes=[
-            Route(SERVICE_PATH, ServiceOutput(settings, provider), methods=["POST"]),
+            Route(SERVICE_PATH, ServiceOutput(settings, catalog), methods=["POST"]),
+            Route("/service-resources", service_resources),
             Route("/", index),
             Route("/health", health),
         ],
@@ -61,10 +71,10 @@ class ServiceOutput:
     as much as the prediction.
     """
 
-    def __init__(self, settings: Settings, provider: WorkflowProvider) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self.max_body_bytes = settings.max_body_bytes
         self.on_lambda = settings.on_lambda
-        self.provider = provider
+        self.catalog = catalog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _body(scope, receive, self.max_body_bytes)
@@ -84,10 +94,15 @@ class ServiceOutput:
     def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
         """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
         request = protocol.parse(body)
-        workflow = self.provider.get()
+        form, call = formats.read(request)
+        workflow = self.catalog.get(call.model_id)
+
+        def write(output: Any) -> bytes:
+            return formats.write(output, form, call, request.answers_to)
+
         try:
-            output = workflow.inference(request.data)
-            return _later(output) if inspect.isawaitable(output) else protocol.encode(output)
+            output = workflow.inference(call.data)
+            return _later(output, write) if inspect.isawaitable(output) else write(output)
         except Exception as error:
             raise _workflow_failure(error) from None
 
@@ -104,9 +119,9 @@ class SingleSlashes:
         await self.app(scope, receive, send)
 
 
-async def _later(output: Awaitable[Any]) -> bytes:
+async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:
     try:
-        return protocol.encode(await output)
+        return write(await output)
     except Exception as error:
         raise _workflow_failure(error) from None
 

@@ -14,6 +14,8 @@ from handler.workflows import Workflow, create_workflow
 
 logger = logging.getLogger(__name__)
 
+MODEL_ARGUMENTS = {"model", "model_name", "model_source", "model_args"}
+
 State = Literal["unloaded", "loading", "ready", "failed"]
 
 
@@ -83,15 +85,21 @@ class WorkflowProvider:
         attempt.set_exception(error)
 
 
-def load_workflow(settings: Settings) -> Workflow:
+def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
     """The workflow that the settings describe, set up.
+
+    Args:
+        settings: name the class, its arguments, and with them its model.
+        model: a reference that takes the place of every argument that names a model.
 
     Raises:
         Unavailable: the class, its arguments or the model are wrong; says which.
     """
-    workflow = create_workflow(
-        settings.workflow_class, settings.workflow_args, settings.workflow_kwargs
-    )
+    args, kwargs = settings.workflow_args, settings.workflow_kwargs
+    if model is not None:
+        kept = {name: value for name, value in kwargs.items() if name not in MODEL_ARGUMENTS}
+        args, kwargs = [], {**kept, "model": model}
+    workflow = create_workflow(settings.workflow_class, args, kwargs)
     workflow.setup()
     return workflow
 

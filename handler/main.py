@@ -7,6 +7,7 @@ from typing import Any
 from mangum import Mangum
 
 from handler.app import create_app
+from handler.catalog import allowed_references
 from handler.errors import ConfigurationError, HandlerError, error_object
 from handler.lifecycle import WorkflowProvider, begin, load_workflow
 from handler.settings import Runtime, Settings, get_settings
@@ -29,6 +30,7 @@ settings, misconfiguration = _settings()
 def _load() -> Workflow:
     if misconfiguration is not None:
         raise misconfiguration
+    allowed_references(settings)  # a list that cannot be read is found here, not by a request
     return load_workflow(settings)
 
 

@@ -96,6 +96,12 @@ class Settings(Runtime):
         "CLASSIC_INF_WORKFLOW_KW_ARGS", default_factory=dict
     )
 
+    # The models beside the workflow's own that a request may name.
+    allowed_models: Annotated[list[str], NoDecode, BeforeValidator(_from_json)] = _env(
+        "CLASSIC_INF_ALLOWED_MODELS", default_factory=list
+    )
+    max_models: PositiveInt = _env("CLASSIC_INF_MAX_MODELS", default=4)
+
     # Where models come from and where they are kept.
     hub_token: SecretStr | None = _env("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", default=None)
     model_cache_dir: Path = _env("MODEL_CACHE_DIR", default=Path("/tmp/models"))  # noqa: S108

@@ -5,6 +5,7 @@ non-finite and no complex numbers: the former are the strings "NaN", "Infinity" 
 (the protobuf JSON mapping), the latter ``{"re": x, "im": y}``.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -34,11 +35,15 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "bool": np.dtype(np.bool_),
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "bfloat16"}
+_NUMERIC = "biufc"
 
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 # The largest finite bfloat16; past the middle between it and 2^128 a value rounds to infinity.
 BFLOAT16_MAX = float.fromhex("0x1.fep127")
 MAX_DIMENSIONS = 64  # numpy's and torch's own limit
+# The product of the dimensions that are not 0, where one is: [65535, 65535, 0] has no element, but
+# as nested lists it would fill the memory.
+MAX_EMPTY = 65_535
 
 
 class Tensor(NamedTuple):
@@ -48,8 +53,23 @@ class Tensor(NamedTuple):
     array: Array
 
 
+class Target(NamedTuple):
+    """What a flat list of JSON values is to become, and where it stands in the request."""
+
+    dtype: str  # as the caller wrote it
+    numpy: np.dtype[Any]
+    shape: Sequence[int]
+    field: str
+
+    def place(self, index: int) -> str:
+        position = np.unravel_index(index, self.shape) if self.shape else ()
+        return self.field + "".join(f"[{axis}]" for axis in position)
+
+
 def parse(data: Any) -> Tensor:
     """A tensor from the JSON object ``{"dtype": name, "values": nested}``; other keys are ignored.
+
+    Except for ``shape`` where nothing else can say it: behind an axis without elements.
 
     Raises:
         InvalidInput: names the field, what was found there and what is allowed.
@@ -64,8 +84,31 @@ def parse(data: Any) -> Tensor:
         found = "another name" if isinstance(dtype, str) else kind_of(dtype)
         raise InvalidInput(f"data.dtype: found {found}; allowed are {', '.join(DTYPES)}")
     shape, flat = _flatten(values)
-    convert = _CONVERTERS[DTYPES[dtype].kind]
-    return Tensor(dtype, convert(dtype, shape, flat).reshape(shape))
+    array = convert(flat, Target(dtype, DTYPES[dtype], shape, "data.values"))
+    return Tensor(dtype, _shaped(array, shape, data.get("shape")))
+
+
+def convert(flat: list[Any], target: Target) -> Array:
+    """The flat array of JSON values, each of them seen to fit the target's dtype.
+
+    Raises:
+        InvalidInput: names the first element that does not fit.
+    """
+    return _CONVERTERS[target.numpy.kind](flat, target)
+
+
+def array_of(value: Any) -> Array | None:
+    """The array that a torch tensor, numpy array or numpy scalar holds; None for anything else."""
+    if isinstance(value, Tensor):
+        return value.array
+    # A torch tensor can only be here if somebody else imported torch; this module never does.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy(force=True)
+    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in _NUMERIC:
+        return None
+    array = np.asarray(value)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def tensor_of(value: Any) -> Tensor | None:
@@ -76,25 +119,39 @@ def tensor_of(value: Any) -> Tensor | None:
     """
     if isinstance(value, Tensor):
         return value
-    # A torch tensor can only be here if somebody else imported torch; this module never does.
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        if value.dtype == torch.bfloat16:
-            return Tensor("bfloat16", value.float().numpy(force=True))
-        value = value.numpy(force=True)
-    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "biufc":
+    array = array_of(value)
+    if array is None:
         return None
-    array = np.asarray(value)
-    native = array.dtype.newbyteorder("=")
-    if native in _NAMES:
-        return Tensor(_NAMES[native], array.astype(native, copy=False))
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        return Tensor("bfloat16", array)
+    if array.dtype in _NAMES:
+        return Tensor(_NAMES[array.dtype], array)
     return _widened(array)
 
 
 def to_json(tensor: Tensor) -> dict[str, Any]:
     """The wire object; its ``values`` may be a numpy array for orjson to write."""
     shape = list(tensor.array.shape)
-    return {"dtype": tensor.dtype, "shape": shape, "values": _values(tensor.array)}
+    return {"dtype": tensor.dtype, "shape": shape, "values": json_values(tensor.array)}
+
+
+def to_lists(tensor: Tensor) -> dict[str, Any]:
+    """The wire object as a JSON decoder would give it, with ``values`` in lists."""
+    values = json_values(tensor.array)
+    values = values.tolist() if isinstance(values, np.ndarray | np.generic) else values
+    return {"dtype": tensor.dtype, "shape": list(tensor.array.shape), "values": values}
+
+
+def json_values(array: Array) -> Any:
+    """What orjson writes as the array's values: nested lists, or an array or scalar of numpy."""
+    if array.dtype.kind == "c":
+        pair = np.frompyfunc(lambda re, im: {"re": re, "im": im}, 2, 1)
+        pairs = pair(_spelled(array.real), _spelled(array.imag))
+        return np.asarray(pairs, dtype=object).tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _spelled(array).tolist()
+    # orjson writes contiguous arrays and numpy scalars, but not arrays without a dimension.
+    return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
 def _widened(array: Array) -> Tensor:
@@ -106,17 +163,6 @@ def _widened(array: Array) -> Tensor:
     if array.dtype.kind == "u" and (array <= np.iinfo(np.int64).max).all():
         return Tensor("long", array.astype(np.int64))
     raise ValueError(f"the answer's dtype {array.dtype} does not fit any of {', '.join(DTYPES)}")
-
-
-def _values(array: Array) -> Any:
-    if array.dtype.kind == "c":
-        pair = np.frompyfunc(lambda re, im: {"re": re, "im": im}, 2, 1)
-        pairs = pair(_spelled(array.real), _spelled(array.imag))
-        return np.asarray(pairs, dtype=object).tolist()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return _spelled(array).tolist()
-    # orjson writes contiguous arrays and numpy scalars, but not arrays without a dimension.
-    return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
 def _spelled(array: Array) -> Array:
@@ -153,50 +199,66 @@ def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any]]:
     return tuple(shape), level
 
 
-def _floats(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+def _shaped(array: Array, shape: tuple[int, ...], declared: Any) -> Array:
+    """The array in its shape; a declared one counts behind an axis of length 0, where lists end."""
+    if not array.size and _is_shape(declared) and tuple(declared[: len(shape)]) == shape:
+        return array.reshape(declared)
+    return array.reshape(shape)
+
+
+def _is_shape(declared: Any) -> bool:
+    return (
+        isinstance(declared, list)
+        and len(declared) <= MAX_DIMENSIONS
+        and all(type(size) is int and size >= 0 for size in declared)
+        and math.prod(size or 1 for size in declared) <= MAX_EMPTY
+    )
+
+
+def _floats(flat: list[Any], target: Target) -> Array:
     takes = 'numbers, or "NaN", "Infinity", "-Infinity"'
     if not _types(flat) <= {float, int}:
-        flat = [_number(v) for v in _checked(flat, shape, _is_number, dtype, takes)]
+        flat = [_number(v) for v in _checked(flat, target, _is_number, takes)]
     wide = np.array(flat, dtype=np.float64)
-    if dtype == "double":
+    if target.numpy == np.float64:
         return wide
     with np.errstate(over="ignore"):
-        array = wide.astype(DTYPES[dtype])
+        array = wide.astype(target.numpy)
     overflow = np.isinf(array) & np.isfinite(wide)
-    if dtype == "bfloat16":
+    if target.dtype == "bfloat16":
         middle = BFLOAT16_MAX + (2.0**128 - BFLOAT16_MAX) / 2
         overflow |= np.isfinite(wide) & (np.abs(wide) >= middle)
-    _refuse_overflow(overflow, shape, dtype)
+    _refuse_overflow(overflow, target)
     return array
 
 
-def _integers(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
-    limits = np.iinfo(DTYPES[dtype])
+def _integers(flat: list[Any], target: Target) -> Array:
+    limits = np.iinfo(target.numpy)
     takes = f"whole numbers from {limits.min} to {limits.max}"
     if _types(flat) != {int}:
-        flat = [int(v) for v in _checked(flat, shape, _is_whole, dtype, takes)]
+        flat = [int(v) for v in _checked(flat, target, _is_whole, takes)]
     if flat and not limits.min <= min(flat) <= max(flat) <= limits.max:
-        _checked(flat, shape, lambda v: bool(limits.min <= v <= limits.max), dtype, takes)
-    return np.array(flat, dtype=DTYPES[dtype])
+        _checked(flat, target, lambda v: bool(limits.min <= v <= limits.max), takes)
+    return np.array(flat, dtype=target.numpy)
 
 
-def _booleans(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+def _booleans(flat: list[Any], target: Target) -> Array:
     takes = "true, false, 0 or 1"
-    checked = _checked(flat, shape, lambda v: type(v) in (bool, int) and v in (0, 1), dtype, takes)
+    checked = _checked(flat, target, lambda v: type(v) in (bool, int) and v in (0, 1), takes)
     return np.array(checked, dtype=np.bool_)
 
 
-def _complexes(dtype: str, shape: Sequence[int], flat: list[Any]) -> Array:
+def _complexes(flat: list[Any], target: Target) -> Array:
     takes = 'numbers, or {"re": number, "im": number}'
-    checked = _checked(flat, shape, _is_complex, dtype, takes)
+    checked = _checked(flat, target, _is_complex, takes)
     parts = np.array([_parts(v) for v in checked], dtype=np.float64).reshape(-1, 2)
     with np.errstate(over="ignore"):
-        narrow = parts.astype(np.float32 if dtype == "cfloat" else np.float64)
-    _refuse_overflow((np.isinf(narrow) & np.isfinite(parts)).any(axis=1), shape, dtype)
-    return narrow.view(DTYPES[dtype]).reshape(-1)
+        narrow = parts.astype(np.float32 if target.numpy == np.complex64 else np.float64)
+    _refuse_overflow((np.isinf(narrow) & np.isfinite(parts)).any(axis=1), target)
+    return narrow.view(target.numpy).reshape(-1)
 
 
-_CONVERTERS: dict[str, Callable[[str, Sequence[int], list[Any]], Array]] = {
+_CONVERTERS: dict[str, Callable[[list[Any], Target], Array]] = {
     "f": _floats,
     "i": _integers,
     "u": _integers,
@@ -234,24 +296,17 @@ def _parts(value: Any) -> tuple[float, float]:
     return _number(value), 0.0
 
 
-def _checked(
-    flat: list[Any], shape: Sequence[int], fits: Callable[[Any], bool], dtype: str, takes: str
-) -> list[Any]:
+def _checked(flat: list[Any], target: Target, fits: Callable[[Any], bool], takes: str) -> list[Any]:
     """The elements, all seen to fit; the error names the first that does not."""
     for index, value in enumerate(flat):
         if not fits(value):
             raise InvalidInput(
-                f"{_place(index, shape)}: found {kind_of(value)}; dtype {dtype} takes {takes}"
+                f"{target.place(index)}: found {kind_of(value)}; dtype {target.dtype} takes {takes}"
             )
     return flat
 
 
-def _refuse_overflow(overflow: Array, shape: Sequence[int], dtype: str) -> None:
+def _refuse_overflow(overflow: Array, target: Target) -> None:
     if overflow.any():
-        place = _place(int(overflow.argmax()), shape)
-        raise InvalidInput(f"{place}: found a number beyond the range of dtype {dtype}")
-
-
-def _place(index: int, shape: Sequence[int]) -> str:
-    position = np.unravel_index(index, shape) if shape else ()
-    return "data.values" + "".join(f"[{axis}]" for axis in position)
+        place = target.place(int(overflow.argmax()))
+        raise InvalidInput(f"{place}: found a number beyond the range of dtype {target.dtype}")

@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 import handler
+from handler import formats, onchain, tensors
 from handler.app import create_app
 from handler.errors import ConfigurationError, InvalidInput
 from handler.lifecycle import WorkflowProvider
@@ -137,6 +139,119 @@ def test_a_workflow_that_is_not_loaded_is_503_after_the_request_was_read(
     assert_error(ask(client), 503, "CLASSIC_INF_WORKFLOW_CLASS: why")
     assert_error(client.post("/service_output", content=b"{"), 400, "not JSON")
     assert client.get("/health").json() == {"status": "ok", "workflow": "failed"}
+
+
+ROW = {"dtype": "double", "values": [[1.5, 2.5]]}
+ROW_OUT = {"dtype": "double", "shape": [1, 2], "values": [[1.5, 2.5]]}
+VECTOR_OUT = {"dtype": 2, "shape": [1, 2], "values": [1.5, 2.5]}
+ABI_ROW = onchain.encode_vector(onchain.vector_of(np.array([[1.5, 2.5]])))
+ON_CHAIN = onchain.encode_request(ABI_ROW).hex()
+
+
+def echo(data: Any) -> Any:
+    return tensors.parse(data).array
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "data", "answer"),
+    [
+        (0, 0, ON_CHAIN, "five keys"),
+        (0, 1, ON_CHAIN, VECTOR_OUT),
+        (0, 2, ON_CHAIN, VECTOR_OUT),
+        (0, None, ON_CHAIN, "five keys"),
+        (1, 0, ROW, "five keys"),
+        (1, 1, ROW, ROW_OUT),
+        (1, 2, ROW, ROW_OUT),
+        (1, None, ROW, ROW_OUT),
+        (2, 0, ROW, "five keys"),
+        (2, 1, ROW, ROW_OUT),
+        (2, 2, ROW, ROW_OUT),
+        (2, None, ROW, ROW_OUT),
+    ],
+)
+def test_every_source_and_destination(
+    serve: Serve, source: int, destination: int | None, data: Any, answer: Any
+) -> None:
+    body = {"source": source, "data": data}
+    if destination != 2:
+        body["requires_proof"] = False  # a node leaves it out of a stream's request
+    if destination is not None:
+        body["destination"] = destination
+    response = serve(echo).post("/service_output", json=body)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    if answer == "five keys":
+        answer = {**dict.fromkeys(formats.FIVE_KEYS, ""), "raw_output": ABI_ROW.hex()}
+    assert response.json() == answer
+
+
+def test_an_answer_is_the_next_service_s_input_in_a_chain(serve: Serve) -> None:
+    client = serve(echo)
+    for first in ({"source": 1, "data": ROW}, {"source": 0, "data": ON_CHAIN}):
+        output = client.post("/service_output", json={**first, "destination": 1}).json()
+        last = {"source": 1, "destination": 0, "data": output}
+        assert client.post("/service_output", json=last).json()["raw_output"] == ABI_ROW.hex()
+
+
+def test_an_error_of_a_stream_has_its_status_and_one_chunk(serve: Serve) -> None:
+    response = ask(serve(failing(InvalidInput("data.x: why"))), destination=2)
+    assert_error(response, 422, "data.x: why")
+    assert int(response.headers["content-length"]) == len(response.content)
+
+
+def test_on_chain_errors_have_the_shape_that_keeps_them_off_the_chain(serve: Serve) -> None:
+    for data in ("", "0", "zz", "00" * 40):
+        response = serve(echo).post("/service_output", json={"source": 0, "data": data})
+        assert_error(response, 422, "data: ")
+    response = ask(serve(lambda _: [1, 2]), destination=0)
+    assert_error(response, 422, "do_postprocessing")
+
+
+def test_a_model_that_is_not_served_is_a_422(serve: Serve) -> None:
+    data = {"input": VECTOR_OUT, "model_id": "huggingface/o/n"}
+    assert_error(ask(serve(echo), data), 422, "model_id: not served here")
+
+
+def test_the_service_s_resources(serve: Serve) -> None:
+    def inference(data: Any) -> Any: ...
+
+    client = serve(inference, CLASSIC_INF_ALLOWED_MODELS='["hf://o/n@v1/a.onnx", "hf://o/n/b.pt"]')
+    found = client.get("/service-resources").json()
+    assert (found["version"], found["service_id"]) == ("0.1.0", "infernet-lambda")
+    (hardware,) = found["hardware_capabilities"]
+    assert hardware.keys() == {"capability_id", "os_info", "cpu_info", "disk_info"}
+    assert hardware["capability_id"] == "base"
+    assert hardware["cpu_info"]["num_cores"] == len(hardware["cpu_info"]["cores"]) > 0
+    assert hardware["disk_info"][0]["available"] > 0
+    common: dict[str, Any] = {
+        "id": "ml",
+        "task": [],
+        "cached_models": [],
+        "inference_engine": None,
+        "inference_engine_version": None,
+    }
+    one = {"type": "model", "manifest": {}}
+    assert found["compute_capability"] == [
+        {**common, "type": "onnx", "models": [{**one, "repo_id": "huggingface/o/n/v1"}]},
+        {**common, "type": "torch", "models": [{**one, "repo_id": "huggingface/o/n"}]},
+    ]
+    for model_id, supported in [
+        ("huggingface/o/n/v1:a.onnx", True),
+        ("huggingface/o/n", True),
+        ("huggingface/o/other", False),
+        ("nonsense", False),
+    ]:
+        response = client.get("/service-resources", params={"model_id": model_id})
+        assert response.json() == {"supported": supported}
+
+
+def test_resources_of_a_workflow_that_cannot_be_loaded_are_a_503(settings_of: Read) -> None:
+    def load() -> Any:
+        raise ConfigurationError("CLASSIC_INF_WORKFLOW_CLASS: why")
+
+    client = TestClient(create_app(settings_of(), WorkflowProvider(load, 5)))
+    for query in ("", "?model_id=local/a/b"):
+        assert_error(client.get(f"/service-resources{query}"), 503, "WORKFLOW_CLASS: why")
 
 
 @pytest.mark.parametrize("error", [ValueError("payload 42"), KeyError("payload 42"), MemoryError()])

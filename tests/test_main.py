@@ -55,6 +55,8 @@ BROKEN = [
     ({"CLASSIC_INF_WORKFLOW_KW_ARGS": '{"modle": "x"}'}, "CLASSIC_INF_WORKFLOW_KW_ARGS"),
     ({"CLASSIC_INF_WORKFLOW_CLASS": "nowhere.Nothing"}, "CLASSIC_INF_WORKFLOW_CLASS"),
     ({"CLASSIC_INF_WORKFLOW_KW_ARGS": '{"model": "/nowhere/m"}'}, "/nowhere/m"),
+    ({"CLASSIC_INF_ALLOWED_MODELS": '["ftp://x"]'}, "CLASSIC_INF_ALLOWED_MODELS"),
+    ({"CLASSIC_INF_ALLOWED_MODELS": "x"}, "CLASSIC_INF_ALLOWED_MODELS"),
 ]
 
 

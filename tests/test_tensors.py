@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import InvalidInput
-from handler.tensors import DTYPES, parse, tensor_of, to_json
+from handler.tensors import DTYPES, parse, tensor_of, to_json, to_lists
 
 FLOATS = ("float", "double", "half", "bfloat16")
 INTEGERS = ("uint8", "int8", "short", "int", "long")
@@ -195,3 +195,37 @@ def test_an_unsigned_integer_that_no_name_holds_is_refused() -> None:
 @pytest.mark.parametrize("value", [1.5, [1], "a", None, {"a": 1}, np.array(["a"])])
 def test_what_is_no_tensor(value: Any) -> None:
     assert tensor_of(value) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "shape"),
+    [
+        ([], [0, 3], (0, 3)),
+        ([[], []], [2, 0, 3], (2, 0, 3)),
+        ([], None, (0,)),
+        ([], "x", (0,)),
+        ([], [3], (0,)),
+        ([], [0, -1], (0,)),
+        ([], [0, 1.0], (0,)),
+        ([], [0, True], (0,)),
+        ([], [0] * 65, (0,)),
+        ([], [0, 2**62, 2**62], (0,)),
+        ([], [0, 65_535, 2], (0,)),
+        ([[1, 2]], [2, 1], (1, 2)),
+        ([[1, 2]], [0, 3], (1, 2)),
+    ],
+)
+def test_a_declared_shape_counts_only_where_lists_end(
+    values: Any, declared: Any, shape: tuple[int, ...]
+) -> None:
+    found = parse({"dtype": "double", "values": values, "shape": declared})
+    assert found.array.shape == shape
+
+
+def test_to_lists_is_what_a_decoder_of_the_json_would_give() -> None:
+    for array in (np.array([[1.5, np.nan]]), np.array(7), np.array([True]), np.array([1 + 2j])):
+        tensor = tensor_of(array)
+        assert tensor is not None
+        assert to_lists(tensor) == orjson.loads(
+            orjson.dumps(to_json(tensor), option=orjson.OPT_SERIALIZE_NUMPY)
+        )

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from handler import onchain
+from handler.models.model_id import ModelId
 from handler.testing import free_port, function_url_event
 from tests.hub_server import Hub, Repository, hub_server
 from tests.integration.conftest import START
@@ -153,3 +155,49 @@ def test_a_hub_that_is_down_is_a_503_until_it_is_back(
     with emulated(**variables) as service:
         status, answer = asked(service)
     assert status == 200, "a file in the cache needs no hub"
+
+
+def test_a_request_may_name_the_allowed_models_and_no_other(
+    emulated: START, hub: Hub, model: nn.Module, tmp_path: Path
+) -> None:
+    identity = io.BytesIO()
+    torch.save(nn.Identity(), identity)
+    for name in ("owner/identity", "owner/secret"):
+        hub.repositories[name] = Repository({"model.torch": identity.getvalue()})
+    allowed = ["hf://owner/identity/model.torch"]
+    values = torch.randn(1, 69, dtype=torch.double)
+    vector = {"dtype": 2, "shape": [1, 69], "values": values.flatten().tolist()}
+    abi = onchain.encode_vector(onchain.vector_of(values.numpy()))
+
+    def ask(service: Any, model_id: str) -> tuple[int, Any, int, Any]:
+        """The same request off-chain and on-chain."""
+        data = {"model_id": model_id, "input": vector}
+        named = onchain.encode_request(abi, ModelId.parse(model_id)).hex()
+        answers = [
+            service.invoke(function_url_event(body=json.dumps(body)), timeout=120)
+            for body in ({"source": 1, "data": data}, {"source": 0, "data": named})
+        ]
+        off, on = ((answer["statusCode"], json.loads(answer["body"])) for answer in answers)
+        return *off, *on
+
+    with emulated(
+        **environment(hub, tmp_path / "cache", model_name="owner/public"),
+        CLASSIC_INF_ALLOWED_MODELS=json.dumps(allowed),
+    ) as service:
+        status, answer, _, on_chain = ask(service, "huggingface/owner/public:model.torch")
+        assert status == 200 and answer["values"] == model(values).flatten().tolist()
+        expected = onchain.encode_vector(onchain.vector_of(model(values).detach().numpy()))
+        assert on_chain["raw_output"] == expected.hex()
+        assert not any("identity" in path for _, path, _ in hub.requests), (
+            "not before somebody asks"
+        )
+
+        status, answer, _, on_chain = ask(service, "huggingface/owner/identity")
+        assert status == 200 and answer == vector
+        assert on_chain["raw_output"] == abi.hex()
+
+        for other in ("huggingface/owner/secret:model.torch", "local/opt/models:x"):
+            status, answer, on_status, on_chain = ask(service, other)
+            assert status == on_status == 422 and answer == on_chain
+            assert "huggingface/owner/public:model.torch" in answer["description"]
+        assert not any("secret" in path for _, path, _ in hub.requests)

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from handler import formats, onchain
 from handler.demo.train import SPECIES
 from handler.errors import ConfigurationError, InvalidInput, ModelError
 from handler.models.reference import FileReference, HubReference
+from handler.protocol import InfernetInput
 from handler.settings import Settings
 from handler.tensors import DTYPES
 from handler.workflows.torch import DEMO_MODEL, TorchInferenceWorkflow
+from tests.test_onchain import by_name
 
 Save = Callable[..., Path]
 Read = Callable[..., Settings]
@@ -218,3 +221,28 @@ def test_every_way_to_name_a_model(
 def test_one_way_at_a_time(kwargs: Any) -> None:
     with pytest.raises(ConfigurationError, match="give one of"):
         TorchInferenceWorkflow(**kwargs)
+
+
+# What torch has a dtype for, and a classic name besides.
+SAME_DTYPE = {"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"}
+SAME_DTYPE |= {"complex64", "complex128"}
+
+
+@pytest.mark.parametrize("case", by_name("vectors"))
+def test_recorded_vectors_go_through_a_model_and_come_out_the_same(
+    case: Any, saved: Callable[..., Path]
+) -> None:
+    workflow = TorchInferenceWorkflow(model=str(saved(nn.Identity())))
+    workflow.setup()
+    request = InfernetInput(source=0, data=case["request_hex"])
+    form, call = formats.read(request)
+    asked_for = call.output_arithmetic, call.output_num_decimals
+    answer = json.loads(formats.write(workflow.inference(call.data), form, call, 0))
+    found = onchain.decode_vector(bytes.fromhex(answer["raw_output"]))
+    assert (found.arithmetic, found.num_decimals) == asked_for
+    assert found.array.shape == tuple(case["shape"])
+    if case["arithmetic"] == "ieee" and not any(asked_for[:1]) and case["dtype"] in SAME_DTYPE:
+        assert answer["raw_output"] == case["vector_hex"]
+    else:
+        expected = onchain.decode_vector(bytes.fromhex(case["vector_hex"])).array
+        assert found.array.tolist() == expected.tolist()
