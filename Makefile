@@ -46,7 +46,8 @@ serve: setup ## Serve with hypercorn at http://127.0.0.1:3000, reloading on chan
 test: setup ## All tests that this machine can run; the last lines say what was skipped and why.
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-test-full: test ## All tests, and the long ones.
+test-full: test ## All tests, and the long ones: 50,000 bodies that nobody should send.
+	FUZZ_CASES=50000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 check: setup ## Format, lint, types, templates.
 	$(BIN)/ruff format --check .

@@ -8,17 +8,23 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from eth_abi.abi import decode, encode
 from torch import nn
 
+from handler import onchain
 from handler.testing import LambdaEmulator, function_url_event
+from tests.fuzz import cases
 
 MINIMUM_RUNS = 7
 WARM_REQUESTS = 300
+ABI_ROUNDS = 20
+FUZZ_CASES = 1000
 
 
 class Row(NamedTuple):
@@ -26,9 +32,9 @@ class Row(NamedTuple):
 
     what: str
     unit: str
-    bar: float
-    # Gives one measurement of ours and one of the baseline, taken one after the other.
-    measure: Callable[[], tuple[float, float]]
+    bar: float | None
+    # One measurement of ours, then one of the baseline if it has one.
+    measure: Callable[[], tuple[float, float | None]]
 
 
 class Bench:
@@ -53,6 +59,8 @@ class Bench:
         return [
             Row("cold start, emulator start to first answer", "ms", 1.25, self.cold),
             Row("warm request of 69 doubles, in process", "us", 2.5, self.warm),
+            Row("ABI vector of 1,000 float64, in and out", "us", 1.2, self.abi),
+            Row(f"slowest answer of {FUZZ_CASES:,} fuzz cases", "ms", None, self.fuzz),
         ]
 
     def cold(self) -> tuple[float, float]:
@@ -78,6 +86,30 @@ class Bench:
         assert answers[0]["values"] == answers[1]["values"]
         return self._block(ours), self._block(baseline)
 
+    def abi(self) -> tuple[float, float]:
+        """Decode and encode, beside eth_abi doing the same with the bits of the doubles."""
+        types = ["uint8", "uint8", "uint8", "uint16[]", "int64[]"]
+        array = np.random.default_rng(0).normal(size=(1, 1000))
+        encoded = onchain.encode_vector(onchain.vector_of(array))
+        started = time.perf_counter()
+        for _ in range(ABI_ROUNDS):
+            assert onchain.encode_vector(onchain.decode_vector(encoded)) == encoded
+        between = time.perf_counter()
+        for _ in range(ABI_ROUNDS):
+            assert encode(types, decode(types, encoded)) == encoded
+        ended = time.perf_counter()
+        return (between - started) / ABI_ROUNDS * 1e6, (ended - between) / ABI_ROUNDS * 1e6
+
+    def fuzz(self) -> tuple[float, None]:
+        handler = importlib.import_module("handler.main").handler
+        slowest = 0.0
+        for body in cases(0, FUZZ_CASES):
+            event = function_url_event(body=body, as_base64=True)
+            started = time.perf_counter()
+            handler(event, None)
+            slowest = max(slowest, time.perf_counter() - started)
+        return slowest * 1e3, None
+
     def _block(self, handler: Callable[[Any, Any], Any]) -> float:
         started = time.perf_counter()
         for _ in range(WARM_REQUESTS):
@@ -85,8 +117,10 @@ class Bench:
         return (time.perf_counter() - started) / WARM_REQUESTS * 1e6
 
 
-def summary(samples: list[float]) -> str:
-    return f"{statistics.median(samples):7.0f} ({min(samples):.0f}-{max(samples):.0f})"
+def summary(samples: Sequence[float]) -> str:
+    digits = 0 if min(samples) >= 10 else 1
+    middle, low, high = statistics.median(samples), min(samples), max(samples)
+    return f"{middle:7.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def main() -> None:
@@ -103,10 +137,13 @@ def main() -> None:
         for row in Bench(arguments.emulator, Path(folder)).rows():
             row.measure()  # fills the page cache and writes bytecode: not counted
             ours, baseline = zip(*(row.measure() for _ in range(arguments.runs)), strict=True)
+            if row.bar is None:
+                print(f"{row.what:44} {summary(ours):>20} {'-':>20} {row.unit}")
+                continue
             ratio = statistics.median(ours) / statistics.median(baseline)
             missed |= ratio > row.bar
             print(
-                f"{row.what:44} {summary(list(ours)):>20} {summary(list(baseline)):>20} "
+                f"{row.what:44} {summary(ours):>20} {summary(baseline):>20} "
                 f"{row.unit}  {ratio:4.2f}  {row.bar:4.2f} {'MISSED' if ratio > row.bar else ''}"
             )
     # With fewer runs than that, chance decides.

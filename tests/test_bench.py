@@ -28,4 +28,6 @@ def test_one_run_prints_every_row() -> None:
     assert [row.split("  ")[0].split(",")[0] for row in rows] == [
         "cold start",
         "warm request of 69 doubles",
+        "ABI vector of 1",
+        "slowest answer of 1",
     ]
