@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from handler import __version__
+from handler.cli.doctor import doctor
+from handler.cli.node_config import node_config
 from handler.cli.serve import serve
 
 # Rich's boxes and tracebacks are for people; the output here is read by scripts as well.
@@ -34,3 +36,5 @@ def options(
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(serve)
+app.command()(doctor)
+app.command("node-config")(node_config)

@@ -1,11 +1,14 @@
 """``sam local start-api`` without flags, after ``sam build`` without flags."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from handler.cli.commands import app
 from handler.testing import free_port, wait_for_port
 from tests.container.conftest import answers, eventually
 from tests.container.test_image import check
@@ -46,3 +49,12 @@ def test_errors_have_their_object(url: str, method: str, path: str, status: int)
 
 def test_the_index(url: str) -> None:
     assert httpx.get(url, timeout=60).json()["name"] == "infernet-lambda"
+
+
+def test_the_doctor_finds_nothing_that_a_node_would_meet(url: str) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--url", url, "--json"])
+    report = json.loads(result.stdout)
+    failed = {row["check"]: row for row in report["checks"] if row["ok"] is False}
+    # The emulator cuts an event of more than 6 MB in two, where Lambda refuses it.
+    assert failed.keys() <= {"oversize"}, failed
+    assert len(report["checks"]) == 13

@@ -107,6 +107,19 @@ def test_the_demo_is_answered(serve: Serve, demo: Any, log: Path) -> None:
     assert "POST /service_output" in log.read_text(), "hypercorn's own option passed through"
 
 
+def test_the_doctor_finds_nothing(serve: Serve) -> None:
+    with serve(workflow="") as server:
+        process = subprocess.run(
+            [sys.executable, "-m", "handler.cli", "doctor", "--url", f"{server.url}/"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.splitlines()[-1] == "13 passed, 0 failed, 0 skipped"
+
+
 def test_it_is_healthy_while_it_loads(serve: Serve) -> None:
     with serve(workers=1, workflow="SlowSetup") as server:
         assert server.health() == {"status": "ok", "workflow": "loading"}
