@@ -68,7 +68,7 @@ def describe(catalog: Catalog, settings: Settings) -> dict[str, Any]:
 def _model(reference: "Reference") -> tuple[str, dict[str, Any]]:
     from handler.models.model_id import ModelId
 
-    kind = "onnx" if str(reference.path).endswith(".onnx") else "torch"
+    kind = "onnx" if reference.path.endswith(".onnx") else "torch"
     model_id = ModelId.of(reference)
     repository = model_id.repository if model_id else "local"
     return kind, {"type": "model", "manifest": {}, "repo_id": repository}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_an_allowed_model_that_fails_is_that_model_s_failure(catalog: Any) -> No
 def test_what_is_loaded_is_told(catalog: Any) -> None:
     found = catalog(allowed(2))
     asked(found, "model1")
-    names = [(reference.path.parent.name, loaded) for reference, loaded in found.models()]
+    names = [(Path(reference.path).parent.name, loaded) for reference, loaded in found.models()]
     assert names == [("configured", True), ("model0", False), ("model1", True)]
 
 

@@ -4,11 +4,11 @@ A model id is only ever compared with the references that the operator configure
 fetched or opened because of it.
 """
 
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import NamedTuple, Self
 
 from handler.errors import InvalidInput
-from handler.models.reference import FileReference, HubReference, Reference
+from handler.models.reference import Reference
 
 STORAGES = ("local", "arweave", "huggingface")  # the index is the number in the ABI
 # The folder that infernet-ml keeps the files of a repository without a version in.
@@ -44,13 +44,13 @@ class ModelId(NamedTuple):
     @classmethod
     def of(cls, reference: Reference) -> Self | None:
         """The id of a configured model; None for a file that no owner/name folders lead to."""
-        if isinstance(reference, HubReference):
-            owner, _, name = reference.repo.partition("/")
-            return cls("huggingface", owner, name, reference.revision or "", (reference.path,))
-        folders = reference.path.absolute().parts[1:-1]
+        if reference.scheme == "hf":
+            owner, _, name = reference.container.partition("/")
+            return cls("huggingface", owner, name, reference.version or "", (reference.path,))
+        folders = _parts(reference)[:-1]
         if len(folders) < 2:
             return None
-        return cls("local", folders[-2], folders[-1], "", (reference.path.name,))
+        return cls("local", folders[-2], folders[-1], "", (reference.name,))
 
     @property
     def repository(self) -> str:
@@ -65,10 +65,10 @@ class ModelId(NamedTuple):
         The storage is where the caller knows the model from, not where this service has it from, so
         it is not compared: a model of the hub or of arweave may well be served from a file.
         """
-        if isinstance(reference, HubReference):
+        if reference.scheme == "hf":
             return (
-                reference.repo == f"{self.owner}/{self.name}"
-                and self.version in ("", reference.revision or "main")
+                reference.container == f"{self.owner}/{self.name}"
+                and self.version in ("", reference.version or "main")
                 and (not self.files or reference.path in self.files)
             )
         return any(self._leads_to(reference, version) for version in self._version_folders())
@@ -76,13 +76,18 @@ class ModelId(NamedTuple):
     def _version_folders(self) -> tuple[str, ...]:
         return (self.version,) if self.version else ("", UNVERSIONED)
 
-    def _leads_to(self, reference: FileReference, version: str) -> bool:
-        folder = Path(self.owner, self.name, version).parts
-        path = reference.path.absolute().parts
+    def _leads_to(self, reference: Reference, version: str) -> bool:
+        folder = PurePosixPath(self.owner, self.name, version).parts
+        path = _parts(reference)
         if not self.files:
             return path[-1 - len(folder) : -1] == folder
-        tails = [folder + Path(file).parts for file in self.files]
+        tails = [folder + PurePosixPath(file).parts for file in self.files]
         return any(path[-len(tail) :] == tail for tail in tails)
+
+
+def _parts(reference: Reference) -> tuple[str, ...]:
+    """The folders and the name of a file on this machine, or of an object, from the bucket on."""
+    return PurePosixPath(reference.container, reference.path.lstrip("/")).parts
 
 
 def split_files(files: str) -> tuple[str, ...]:

@@ -4,34 +4,35 @@ import errno
 from pathlib import Path
 
 from handler.errors import ModelError
-from handler.models.reference import HubReference, Reference
+from handler.models.file import ModelFile
+from handler.models.reference import Reference
 from handler.settings import Settings
 
 
-def fetch(reference: Reference, settings: Settings) -> Path:
-    """The path of the file that a reference denotes, downloaded unless it is in the cache.
+def fetch(reference: Reference, settings: Settings) -> ModelFile:
+    """The file that a reference denotes, downloaded unless it is in the cache.
 
     Raises:
         ModelError: the file cannot be had; says which of token, repository, revision or file is
             wrong, and what to change.
     """
-    if isinstance(reference, HubReference):
-        return _from_hub(reference, settings)
-    if not reference.path.is_file():
-        raise ModelError(f"model {reference.path}: there is no such file")
-    return reference.path
+    local = reference.scheme == "file"
+    path = Path(reference.path) if local else _from_hub(reference, settings)
+    if not path.is_file():
+        raise ModelError(f"model {reference}: there is no such file")
+    return ModelFile(path, reference, path.stat().st_size)
 
 
-def _from_hub(reference: HubReference, settings: Settings) -> Path:
+def _from_hub(reference: Reference, settings: Settings) -> Path:
     # 160 ms of imports that only a model from the hub has to pay.
     from huggingface_hub import hf_hub_download
 
     token = settings.hub_token.get_secret_value() if settings.hub_token else None
     try:
         path = hf_hub_download(
-            reference.repo,
+            reference.container,
             reference.path,
-            revision=reference.revision,
+            revision=reference.version,
             token=token or False,  # False: never a token that happens to lie on this machine
             cache_dir=settings.model_cache_dir,
         )

@@ -13,49 +13,25 @@ import torch
 
 from handler import tensors
 from handler.errors import ConfigurationError, InvalidInput, ModelError
-from handler.models.reference import FileReference, argument_reference
-from handler.models.sources import fetch
-from handler.settings import Settings, get_settings
+from handler.models.file import ModelFile
+from handler.settings import Settings
 from handler.workflows import torchscript
-from handler.workflows.base import BaseClassicInferenceWorkflow
+from handler.workflows.model import ModelWorkflow
 
 DEMO_MODEL = Path(__file__).parent.parent / "demo" / "model.torch"
 
 
-class TorchInferenceWorkflow(BaseClassicInferenceWorkflow):
+class TorchInferenceWorkflow(ModelWorkflow):
     """Answers ``{"dtype": name, "values": nested}`` with what a torch model makes of the tensor.
 
-    Args:
-        model_source, model_args: the original's form, ``LOCAL`` with ``model_path`` or
-            ``HUGGINGFACE_HUB`` with ``repo_id`` and ``filename``.
-        model_name: ``owner/name`` on the hub; the file is TORCH_MODEL_FILE_NAME.
-        model: a model reference.
-
-    Without any of them it serves the bundled demo model.
-
-    Raises:
-        ConfigurationError: more than one of the forms is used, or one is incomplete.
+    The arguments name the model; without any it serves the bundled demo model.
     """
 
-    def __init__(
-        self,
-        model_source: str | None = None,
-        model_args: dict[str, Any] | None = None,
-        *,
-        model_name: str | None = None,
-        model: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.settings = get_settings()
-        file_name = self.settings.torch_model_file_name
-        self.reference = argument_reference(
-            model_source, model_args, model_name, model, file_name
-        ) or FileReference(DEMO_MODEL)
-        self.model: torch.nn.Module | None = None
+    default_model = DEMO_MODEL
 
-    def do_setup(self) -> None:
+    def load(self, file: ModelFile) -> torch.nn.Module:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self.model = load_model(fetch(self.reference, self.settings), self.settings)
+        return load_model(file.path, self.settings)
 
     def do_preprocessing(self, input_data: Any) -> torch.Tensor:
         """The request's tensor, in its own dtype; its shape is the model's business."""

@@ -5,32 +5,42 @@ import pytest
 
 from handler.errors import ConfigurationError
 from handler.models.reference import (
-    FileReference,
-    HubReference,
+    Reference,
+    file_reference,
     historic_reference,
     hub_reference,
     parse_reference,
 )
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DIGEST = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
     ("text", "reference"),
     [
-        ("hf://owner/name/model.torch", HubReference("owner/name", "model.torch")),
-        ("hf://owner/name/a/b.torch", HubReference("owner/name", "a/b.torch")),
-        (f"hf://owner/name@{COMMIT}/m", HubReference("owner/name", "m", COMMIT)),
-        ("hf://owner/name@v1.0/m", HubReference("owner/name", "m", "v1.0")),
-        ("file:///opt/models/m", FileReference(Path("/opt/models/m"))),
-        ("file:///opt/my%20model", FileReference(Path("/opt/my model"))),
-        ("/opt/models/m", FileReference(Path("/opt/models/m"))),
-        ("models/m", FileReference(Path("models/m"))),
+        ("hf://owner/name/model.torch", Reference("hf", "model.torch", "owner/name")),
+        ("hf://owner/name/a/b.torch", Reference("hf", "a/b.torch", "owner/name")),
+        (f"hf://owner/name@{COMMIT}/m", Reference("hf", "m", "owner/name", COMMIT)),
+        ("hf://owner/name@refs%2Fpr%2F1/m", Reference("hf", "m", "owner/name", "refs/pr/1")),
+        (f"hf://owner/name/m#sha256={DIGEST}", Reference("hf", "m", "owner/name", None, DIGEST)),
+        ("s3://bucket/a/b.onnx", Reference("s3", "a/b.onnx", "bucket")),
+        ("s3://bucket/m?versionId=a.B_9", Reference("s3", "m", "bucket", "a.B_9")),
+        (
+            f"s3://bucket/m?versionId=V#sha256={DIGEST}",
+            Reference("s3", "m", "bucket", "V", DIGEST),
+        ),
+        ("file:///opt/models/m", Reference("file", "/opt/models/m")),
+        ("file:///opt/my%20model%231", Reference("file", "/opt/my model#1")),
+        (f"file:///m#sha256={DIGEST}", Reference("file", "/m", sha256=DIGEST)),
+        ("/opt/models/m", Reference("file", "/opt/models/m")),
+        ("models/m", Reference("file", str(Path.cwd() / "models" / "m"))),
     ],
 )
 def test_every_form(text: str, reference: Any) -> None:
     assert parse_reference(text) == reference
-    if text.startswith(("hf:", "file:")):
+    assert parse_reference(str(reference)) == reference
+    if "://" in text:
         assert str(reference) == text, "a reference prints back"
 
 
@@ -48,6 +58,13 @@ def test_every_form(text: str, reference: Any) -> None:
         "hf://owner/name/a\\..\\b",
         "https://example.org/m",
         "gs://bucket/m",
+        "s3://bucket",
+        "s3:///key",
+        "s3://BUCKET/key",
+        "s3://b/key",
+        "/opt/m#sha256=",
+        "/opt/m#sha256=abc",
+        f"hf://owner/name/m#sha256={DIGEST.upper()}",
     ],
 )
 def test_what_is_no_reference(text: str) -> None:
@@ -58,9 +75,9 @@ def test_what_is_no_reference(text: str) -> None:
 @pytest.mark.parametrize("case", [str.upper, str.lower])
 def test_the_historic_forms(case: Any) -> None:
     local = historic_reference(case("LOCAL"), {"model_path": "/opt/m"})
-    assert local == FileReference(Path("/opt/m"))
+    assert local == file_reference("/opt/m")
     hub = historic_reference(case("HUGGINGFACE_HUB"), {"repo_id": "owner/name", "filename": "m"})
-    assert hub == HubReference("owner/name", "m")
+    assert hub == hub_reference("owner/name", "m")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import nn
 from handler import formats, onchain
 from handler.demo.train import SPECIES
 from handler.errors import ConfigurationError, InvalidInput, ModelError
-from handler.models.reference import FileReference, HubReference
+from handler.models.reference import file_reference, hub_reference
 from handler.protocol import InfernetInput
 from handler.settings import Settings
 from handler.tensors import DTYPES
@@ -187,7 +187,7 @@ def test_a_model_may_answer_several_tensors() -> None:
     assert second.tolist() == [2 * first.item()]
 
 
-FILE, HUB = FileReference(Path("m")), HubReference("owner/name", "m")
+FILE, HUB = file_reference("m"), hub_reference("owner/name", "m")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ FILE, HUB = FileReference(Path("m")), HubReference("owner/name", "m")
         ([], {"model_source": "local", "model_args": {"model_path": "m"}}, FILE),
         (["LOCAL", {"model_path": "m"}], {}, FILE),
         (["huggingface_hub"], {"model_args": {"repo_id": "owner/name", "filename": "m"}}, HUB),
-        ([], {}, FileReference(DEMO_MODEL)),
+        ([], {}, file_reference(DEMO_MODEL)),
     ],
 )
 def test_every_way_to_name_a_model(
