@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler import __version__, formats, protocol, resources
 from handler.catalog import Catalog
+from handler.deadline import after, bound_by
 from handler.errors import HandlerError, InferenceFailed, PayloadTooLarge, error_object
 from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
@@ -52,7 +53,7 @@ def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
             Route("/", index),
             Route("/health", health),
         ],
-        middleware=[Middleware(SingleSlashes)],
+        middleware=[Middleware(SingleSlashes), *_deadline(settings)],
         exception_handlers={
             HandlerError: _handler_error,
             HTTPException: _http_exception,
@@ -81,18 +82,23 @@ class ServiceOutput:
         # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
         # server must keep its event loop free for the others.
         if self.on_lambda:
-            answer = self.answer(body)
+            answer, digest = self.answer(body)
         else:
-            answer = await run_in_threadpool(self.answer, body)
+            answer, digest = await run_in_threadpool(self.answer, body)
         if not isinstance(answer, bytes):
             answer = await answer
         length = str(len(answer)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        if digest is not None:
+            headers.append((b"x-model-digest", digest.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
+    def answer(self, body: bytes) -> tuple[bytes | Awaitable[bytes], str | None]:
+        """The answer to a body and the digest of the model that gives it, where it is known.
+
+        Instead of the answer it is what gives it when the workflow's inference is asynchronous.
+        """
         request = protocol.parse(body)
         form, call = formats.read(request)
         workflow = self.catalog.get(call.model_id)
@@ -102,9 +108,10 @@ class ServiceOutput:
 
         try:
             output = workflow.inference(call.data)
-            return _later(output, write) if inspect.isawaitable(output) else write(output)
+            answer = _later(output, write) if inspect.isawaitable(output) else write(output)
         except Exception as error:
             raise _workflow_failure(error) from None
+        return answer, getattr(workflow, "model_digest", None)
 
 
 class SingleSlashes:
@@ -117,6 +124,22 @@ class SingleSlashes:
         if scope["type"] == "http" and "//" in scope["path"]:
             scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
         await self.app(scope, receive, send)
+
+
+class Deadline:
+    """Gives each request its time; on Lambda, the invocation does."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bound_by(after(self.seconds))
+        await self.app(scope, receive, send)
+
+
+def _deadline(settings: Settings) -> list[Middleware]:
+    return [] if settings.on_lambda else [Middleware(Deadline, settings.deadline_seconds)]
 
 
 async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:

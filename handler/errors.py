@@ -7,6 +7,7 @@
     ├── Unavailable         503  the workflow cannot serve at the moment
     │   ├── ConfigurationError   a setting is wrong: nothing changes until a redeployment
     │   └── ModelError           the model file cannot be had, or is refused
+    ├── DeadlineExceeded    504  the workflow is still being loaded
     └── InferenceFailed     500  the model raised
 
 A description names what to change. It never holds a payload, a secret or a traceback.
@@ -48,6 +49,10 @@ class ConfigurationError(Unavailable):
 
 class ModelError(Unavailable):
     pass
+
+
+class DeadlineExceeded(HandlerError):
+    status = 504
 
 
 class InferenceFailed(HandlerError):

@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LoadTimeout
 from typing import Literal
 
-from handler.errors import HandlerError, Unavailable
+from handler.deadline import bound_by, time_left
+from handler.errors import DeadlineExceeded, HandlerError, Unavailable
 from handler.settings import Settings
 from handler.workflows import Workflow, create_workflow
 
@@ -32,6 +33,8 @@ class WorkflowProvider:
         self._lock = threading.Lock()
         self._attempt: Future[Workflow] | None = None
         self._failed_at = 0.0
+        # Until when somebody waits, on the monotonic clock; infinite when nobody does yet.
+        self._awaited_until = float("inf")
 
     @property
     def state(self) -> State:
@@ -46,7 +49,7 @@ class WorkflowProvider:
         """The attempt to load that is under way, was made, or is begun by this call."""
         with self._lock:
             if self._attempt is None or self._may_retry():
-                self._attempt = Future()
+                self._attempt, self._awaited_until = Future(), float("inf")
                 threading.Thread(
                     target=self._run, args=(self._attempt,), name="load-workflow", daemon=True
                 ).start()
@@ -57,16 +60,38 @@ class WorkflowProvider:
 
         Raises:
             Unavailable: it cannot be loaded; says why.
+            DeadlineExceeded: the caller's time is up; loading goes on for the next one.
         """
         attempt = self._attempt
         if attempt is None or not attempt.done() or attempt.exception() is not None:
             attempt = self.start()
-        return attempt.result()
+        if attempt.done():
+            return attempt.result()
+        seconds = time_left()
+        self._await(seconds)
+        try:
+            return attempt.result(None if seconds == float("inf") else max(0.0, seconds))
+        except LoadTimeout:
+            raise DeadlineExceeded(
+                "the model is still being loaded, which goes on: ask again, and give the function "
+                "more time, more memory or a smaller model if it never ends"
+            ) from None
+
+    def _await(self, seconds: float) -> None:
+        """Lets the load know until when it is waited for: no longer may it try again."""
+        with self._lock:
+            until = time.monotonic() + seconds
+            known = self._awaited_until
+            self._awaited_until = until if known == float("inf") else max(known, until)
+
+    def _time_left(self) -> float:
+        return self._awaited_until - time.monotonic()
 
     def _may_retry(self) -> bool:
         return self.state == "failed" and time.monotonic() - self._failed_at > self._retry_seconds
 
     def _run(self, attempt: "Future[Workflow]") -> None:
+        bound_by(self._time_left)
         try:
             workflow = self._load()
         except HandlerError as error:

@@ -8,12 +8,16 @@ from mangum import Mangum
 
 from handler.app import create_app
 from handler.catalog import allowed_references
+from handler.deadline import bound_by
 from handler.errors import ConfigurationError, HandlerError, error_object
 from handler.lifecycle import WorkflowProvider, begin, load_workflow
 from handler.settings import Runtime, Settings, get_settings
 from handler.workflows import Workflow
 
 logger = logging.getLogger(__name__)
+
+# What it takes to answer that the time is up.
+MARGIN_SECONDS = 1.0
 
 
 def _settings() -> tuple[Settings, ConfigurationError | None]:
@@ -50,6 +54,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
             which loads it and reports.
         context: of the Lambda runtime.
     """
+    if hasattr(context, "get_remaining_time_in_millis"):
+        bound_by(lambda: context.get_remaining_time_in_millis() / 1e3 - MARGIN_SECONDS)
     if not isinstance(event, dict):
         return _not_answered()
     if "requestContext" in event:

@@ -51,6 +51,15 @@ def _unquote(value: str) -> str:
     return value
 
 
+def default_cache_dir(mounts: Path = Path("/proc/self/mounts")) -> Path:
+    """The folder of models on the EFS that is mounted, as Lambda does it, or under /tmp."""
+    lines = mounts.read_text().splitlines() if mounts.exists() else []
+    for _, folder, kind, *_ in map(str.split, lines):
+        if kind.startswith("nfs") and folder.startswith("/mnt/"):
+            return Path(folder, "models")
+    return Path("/tmp/models")  # noqa: S108
+
+
 class _Environment(EnvSettingsSource):
     """The environment, without the variables that are blank once their quotes are off."""
 
@@ -104,7 +113,8 @@ class Settings(Runtime):
 
     # Where models come from and where they are kept.
     hub_token: SecretStr | None = _env("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", default=None)
-    model_cache_dir: Path = _env("MODEL_CACHE_DIR", default=Path("/tmp/models"))  # noqa: S108
+    model_cache_dir: Path = _env("MODEL_CACHE_DIR", default_factory=default_cache_dir)
+    model_lock: Path | None = _env("CLASSIC_INF_MODEL_LOCK", default=None)
 
     # Torch.
     torch_model_file_name: str = _env("TORCH_MODEL_FILE_NAME", default="model.torch")
@@ -118,6 +128,7 @@ class Settings(Runtime):
     retry_seconds: PositiveFloat = _env("INFERNET_RETRY_SECONDS", default=5.0)
 
     # Limits.
+    deadline_seconds: PositiveFloat = _env("INFERNET_DEADLINE_SECONDS", default=170.0)
     max_body_bytes: PositiveInt = _env("INFERNET_MAX_BODY_BYTES", default=6 * 1024 * 1024)
 
 

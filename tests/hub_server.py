@@ -3,13 +3,15 @@
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+BLOCK_BYTES = 64 * 1024
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
@@ -23,6 +25,8 @@ class Repository:
     gated: bool = False
     commit: str = COMMIT
     names: tuple[str, ...] = ("main",)
+    # Kept in git itself, which names files by another digest than large ones.
+    small: bool = False
 
 
 @dataclass
@@ -33,6 +37,17 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     # Statuses for the next requests, before the repositories are looked at.
     next_statuses: list[int] = field(default_factory=list)
+    retry_after: str = "0"
+    # How the content is sent: seconds between blocks, another content under the same digest, and
+    # after how many bytes each connection is cut.
+    pause: float = 0.0
+    instead: bytes | None = None
+    cut_after: int | None = None
+    # Where a GET is redirected to: another host, as the real hub does with large files.
+    storage: str | None = None
+    # Bytes of content that were sent.
+    sent: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     # Method, path and Authorization header of every request.
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
 
@@ -68,7 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
         hub: Hub = self.server.hub  # type: ignore[attr-defined]
         hub.requests.append((self.command, self.path, self.headers.get("Authorization")))
         if hub.next_statuses:
-            self._send(hub.next_statuses.pop(0), {"Retry-After": "0"})
+            pause = {"Retry-After": hub.retry_after} if hub.retry_after else {}
+            self._send(hub.next_statuses.pop(0), pause)
+            return
+        if self.command == "GET" and hub.storage is not None:
+            self._send(302, {"Location": hub.storage + self.path})
             return
         asked = RESOLVE.fullmatch(unquote(self.path.partition("?")[0]))
         if asked is None:
@@ -81,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert repository is not None
         content = repository.files[asked["path"]]
-        self._send_file(repository.commit, content)
+        self._send_file(repository, content)
 
     def _refusal(
         self, repository: Repository | None, revision: str, path: str
@@ -101,9 +120,16 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, "EntryNotFound"
         return None
 
-    def _send_file(self, commit: str, content: bytes) -> None:
+    def _send_file(self, repository: Repository, content: bytes) -> None:
         etag = hashlib.sha256(content).hexdigest()
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        if repository.small:
+            etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        headers = {
+            "X-Repo-Commit": repository.commit,
+            "ETag": f'"{etag}"',
+            "Accept-Ranges": "bytes",
+        }
+        content = self.server.hub.instead or content  # type: ignore[attr-defined]
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if asked is None:
             self._send(200, headers, content)
@@ -119,4 +145,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            with suppress(ConnectionError):
+                self._send_blocks(content)
+
+    def _send_blocks(self, content: bytes) -> None:
+        hub: Hub = self.server.hub  # type: ignore[attr-defined]
+        for start in range(0, len(content), BLOCK_BYTES):
+            if hub.cut_after is not None and start >= hub.cut_after:
+                self.close_connection = True
+                return
+            self.wfile.write(content[start : start + BLOCK_BYTES])
+            with hub.lock:
+                hub.sent += len(content[start : start + BLOCK_BYTES])
+            time.sleep(hub.pause)

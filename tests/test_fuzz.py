@@ -1,5 +1,6 @@
 """Whatever a caller sends, the answer has one of two shapes, and nothing is left behind."""
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -14,10 +15,13 @@ from handler.formats import FIVE_KEYS
 from handler.lifecycle import WorkflowProvider, load_workflow
 from handler.settings import Settings
 from handler.testing import function_url_event
+from handler.workflows.torch import DEMO_MODEL
 from tests.fuzz import cases
 
 CASES = int(os.environ.get("FUZZ_CASES", "5000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261124"))
+DEMO = DEMO_MODEL.read_bytes()
+DIGEST = f"sha256={hashlib.sha256(DEMO).hexdigest()}; size={len(DEMO)}"
 GROWTH_BYTES = 8 * 1024 * 1024
 
 
@@ -30,10 +34,13 @@ def judge(body: bytes, response: Any) -> int:
     """The status of an answer that is as it should be."""
     status: int = response["statusCode"]
     answer = json.loads(response["body"])
-    assert response["headers"] == {
+    headers = {
         "content-type": "application/json",
         "content-length": str(len(response["body"].encode())),
     }
+    if status == 200:
+        headers["x-model-digest"] = DIGEST
+    assert response["headers"] == headers
     if status != 200:
         assert status in (400, 422), body
         assert answer.keys() == {"code", "name", "description"}, body

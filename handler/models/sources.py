@@ -1,72 +1,117 @@
-"""From a reference to a file on this machine."""
+"""From a reference to a file on this machine: baked in, cached, or fetched from where it is."""
 
-import errno
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from handler.errors import ModelError
+from handler.models.cache import Cache, Progress
 from handler.models.file import ModelFile
 from handler.models.reference import Reference
+from handler.models.remote import Remote, retried
 from handler.settings import Settings
 
+logger = logging.getLogger(__name__)
 
-def fetch(reference: Reference, settings: Settings) -> ModelFile:
-    """The file that a reference denotes, downloaded unless it is in the cache.
+T = TypeVar("T")
+
+# Where an image keeps the models that were copied into it.
+BAKED = Path("/opt/models")
+
+
+def fetch(reference: Reference, settings: Settings, progress: Progress | None = None) -> ModelFile:
+    """The file that a reference denotes, verified.
 
     Raises:
-        ModelError: the file cannot be had; says which of token, repository, revision or file is
+        ModelError: it cannot be had; says which of token, permission, name, space or content is
             wrong, and what to change.
+        ConfigurationError: CLASSIC_INF_MODEL_LOCK cannot be read.
     """
-    local = reference.scheme == "file"
-    path = Path(reference.path) if local else _from_hub(reference, settings)
-    if not path.is_file():
-        raise ModelError(f"model {reference}: there is no such file")
-    return ModelFile(path, reference, path.stat().st_size)
+
+    def verified(file: ModelFile) -> ModelFile:
+        file.verify()
+        return file
+
+    return load(reference, settings, verified, progress)
 
 
-def _from_hub(reference: Reference, settings: Settings) -> Path:
-    # 160 ms of imports that only a model from the hub has to pay.
-    from huggingface_hub import hf_hub_download
+def load(
+    reference: Reference,
+    settings: Settings,
+    loader: Callable[[ModelFile], T],
+    progress: Progress | None = None,
+) -> T:
+    """What ``loader`` makes of the file that a reference denotes.
 
-    token = settings.hub_token.get_secret_value() if settings.hub_token else None
+    The file's digest is computed at the same time; what was made of a file that turns out to be
+    corrupt is thrown away. A loader calls the file's ``verify`` before it trusts the content.
+
+    Raises:
+        ModelError, ConfigurationError: as for ``fetch``; and whatever ``loader`` raises.
+    """
+    wanted = reference
+    if settings.model_lock is not None:
+        from handler.models.lock import locked
+
+        wanted = locked(reference, settings.model_lock)
+    if wanted.scheme == "file":
+        return _finished(loader, _local(wanted))
+    cache = Cache(settings.model_cache_dir)
+    corrupt = ""
+    for place in (Cache(BAKED), cache):
+        file = place.find(wanted, pinned=wanted.sha256 is not None)
+        if file is None:
+            continue
+        try:
+            return _finished(loader, file)
+        except Exception:
+            if file.intact:
+                raise
+        place.quarantine(file)
+        corrupt = f"; the copy in {place.folder} is corrupt"
     try:
-        path = hf_hub_download(
-            reference.container,
-            reference.path,
-            revision=reference.version,
-            token=token or False,  # False: never a token that happens to lie on this machine
-            cache_dir=settings.model_cache_dir,
-        )
-    except (OSError, ValueError) as error:
-        problem = _hub_problem(error, has_token=token is not None)
-        raise ModelError(f"model {reference}: {problem}") from error
-    return Path(path)
+        file = cache.add(wanted, _remote(wanted, settings), progress)
+    except ModelError as error:
+        raise ModelError(f"{error}{corrupt}") from error
+    return _finished(loader, file)
 
 
-def _hub_problem(error: Exception, *, has_token: bool) -> str:
-    """What went wrong at the hub, and what to change."""
-    from huggingface_hub import errors as hub
+def _finished(loader: Callable[[ModelFile], T], file: ModelFile) -> T:
+    result = loader(file)
+    file.verify()
+    logger.info("model %s: %d bytes", file.reference, file.size)
+    return result
 
-    if has_token:
-        access = "the token in HUGGING_FACE_HUB_TOKEN (or HF_TOKEN) must be allowed to read it"
-    else:
-        access = "a private one needs a token in HUGGING_FACE_HUB_TOKEN (or HF_TOKEN)"
-    # From the special to the general: the first class that fits says it.
-    problems: list[tuple[type[Exception], str]] = [
-        (hub.GatedRepoError, f"the repository is gated: accept its terms, and {access}"),
-        (hub.RepositoryNotFoundError, f"the hub shows no such repository; {access}"),
-        (hub.RevisionNotFoundError, "the repository has no such revision"),
-        (
-            hub.LocalEntryNotFoundError,
-            "the hub cannot be reached and the file is not in MODEL_CACHE_DIR",
-        ),
-        (hub.EntryNotFoundError, "the repository has no such file"),
-        (hub.HFValidationError, "this is not a name that the hub can have"),
-    ]
-    for kind, problem in problems:
-        if isinstance(error, kind):
-            return problem
-    if isinstance(error, hub.HfHubHTTPError):
-        return f"the hub answered {error.response.status_code}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk of MODEL_CACHE_DIR is full: give it more space or name another folder"
-    return f"the download failed with {type(error).__name__}"
+
+def _local(reference: Reference) -> ModelFile:
+    path = Path(reference.path)
+    try:
+        if not path.is_file():
+            raise ModelError(f"model {reference}: there is no such file")
+        return ModelFile(path, reference, pinned=reference.sha256 is not None)
+    except OSError as error:
+        raise ModelError(f"model {reference}: {error.strerror}") from error
+
+
+def _remote(reference: Reference, settings: Settings) -> Remote:
+    """What the source says of the file, the first time that it can be asked.
+
+    Raises:
+        ModelError: the source refuses, cannot be reached in time, or has another content.
+    """
+
+    def resolve() -> Remote:
+        # Each imports a client that only a download has to pay for.
+        if reference.scheme == "hf":
+            from handler.models import hub
+
+            return hub.resolve(reference, settings)
+        from handler.models import s3
+
+        return s3.resolve(reference)
+
+    remote = retried(resolve, reference)
+    if reference.sha256 and remote.sha256 not in (None, reference.sha256):
+        raise ModelError(f"model {reference}: the source has another content, {remote.sha256}")
+    return remote

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from handler.errors import ConfigurationError
+from handler.models import sources
 from handler.models.file import ModelFile
 from handler.models.reference import argument_reference, file_reference
-from handler.models.sources import fetch
 from handler.settings import get_settings
 from handler.workflows.base import BaseClassicInferenceWorkflow
 
@@ -26,6 +26,8 @@ class ModelWorkflow(BaseClassicInferenceWorkflow):
 
     default_model: ClassVar[Path | None] = None
     """What is served when no argument names a model."""
+    verifies: ClassVar[bool] = False
+    """Whether ``load`` calls the file's ``verify`` itself, before it trusts the content."""
 
     def __init__(
         self,
@@ -47,9 +49,17 @@ class ModelWorkflow(BaseClassicInferenceWorkflow):
             )
         self.reference = reference
         self.model: Any = None
+        self.model_digest: str | None = None
 
     def do_setup(self) -> None:
-        self.model = self.load(fetch(self.reference, self.settings))
+        self.model = sources.load(self.reference, self.settings, self._load)
+
+    def _load(self, file: ModelFile) -> Any:
+        if not self.verifies:
+            file.verify()
+        model = self.load(file)
+        self.model_digest = file.description
+        return model
 
     def load(self, file: ModelFile) -> Any:
         """What ``do_run_model`` finds in ``self.model``.

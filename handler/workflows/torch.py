@@ -28,9 +28,14 @@ class TorchInferenceWorkflow(ModelWorkflow):
     """
 
     default_model = DEMO_MODEL
+    verifies = True
 
     def load(self, file: ModelFile) -> torch.nn.Module:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+        # Whether a program may run hangs on its source alone, not on who vouches for it: it is
+        # loaded while its digest is still being computed.
+        if not torchscript.is_torchscript(file.path):
+            file.verify()
         return load_model(file.path, self.settings)
 
     def do_preprocessing(self, input_data: Any) -> torch.Tensor:
