@@ -6,7 +6,10 @@ import typer
 
 from handler import __version__
 from handler.cli.doctor import doctor
+from handler.cli.fetch import fetch
+from handler.cli.lock import lock
 from handler.cli.node_config import node_config
+from handler.cli.publish import publish
 from handler.cli.serve import serve
 
 # Rich's boxes and tracebacks are for people; the output here is read by scripts as well.
@@ -15,6 +18,7 @@ app = typer.Typer(
     help="Serve classic machine-learning models to Infernet nodes and other callers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -36,5 +40,8 @@ def options(
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(serve)
+app.command()(fetch)
+app.command()(lock)
+app.command()(publish)
 app.command()(doctor)
 app.command("node-config")(node_config)

@@ -82,7 +82,7 @@ class Cache:
             with self._lease(_key(remote.reference)) as alone:
                 digest = self._digest_here(reference, remote)
                 if digest is None:
-                    digest = self._download(remote, progress or _silent, resume=alone)
+                    digest = self._download(remote, progress or silent, resume=alone)
             if reference.sha256 not in (None, digest):
                 raise ModelError(f"model {reference}: the source has another content, {digest}")
             resolved = replace(remote.reference, sha256=digest)
@@ -208,7 +208,7 @@ def _key(reference: Reference) -> str:
     return hashlib.sha256(str(reference.unpinned).encode()).hexdigest()[:32]
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 

@@ -29,25 +29,27 @@ PART_BYTES = 8 * 1024 * 1024
 THREADS = 8
 METADATA = "sha256"  # x-amz-meta-sha256, which ``publish`` writes
 MD5 = re.compile('"[0-9a-f]{32}"')
+DENIED = (
+    "access is denied: the function's role needs s3:GetObject (with a versionId, "
+    "s3:GetObjectVersion) on the object, and s3:ListBucket to be told of a missing one"
+)
 PROBLEMS = {
     "404": "there is no such object",
     "NoSuchKey": "there is no such object",
     "NoSuchBucket": "there is no such bucket",
     "NoSuchVersion": "the object has no such version",
-    "403": "access is denied: the function's role needs s3:GetObject (with a versionId, "
-    "s3:GetObjectVersion) on the object, and s3:ListBucket to be told of a missing one",
     "400": "S3 refuses the request: are versionId, region and credentials right?",
     "412": "the object was replaced during the download; give its versionId",
     "301": "the bucket is in another region: set AWS_REGION",
 }
 
 
-def client() -> Any:
-    """An S3 client that never retries by itself: who calls it knows how much time is left."""
+def client(attempts: int = 1) -> Any:
+    """An S3 client; by default it never retries by itself: its caller knows what time is left."""
     config = Config(
         connect_timeout=5,
         read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 1},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=THREADS,
     )
     return boto3.session.Session().client("s3", config=config)
@@ -101,21 +103,22 @@ def _named(reference: Reference) -> dict[str, str]:
 
 
 def checksum(head: Mapping[str, Any]) -> Checksum | None:
-    """What S3 keeps of an object's whole content, as its head says."""
-    # A composite checksum is one of the checksums of the parts that it was uploaded in.
-    if head.get("ChecksumType") != "COMPOSITE":
+    """What is known of an object's whole content: what ``publish`` wrote, or what S3 keeps."""
+    if SHA256.fullmatch(written := head.get("Metadata", {}).get(METADATA, "")):
+        return Checksum("sha256", written)
+    # Of an upload in parts, S3 often keeps the checksum of the parts' checksums only.
+    in_parts = "-" in head["ETag"]
+    if head.get("ChecksumType") == "FULL_OBJECT" or not in_parts:
         for algorithm in ("sha256", "sha1", "crc32"):
             if value := head.get(f"Checksum{algorithm.upper()}"):
                 return Checksum(algorithm, base64.b64decode(value).hex())
-    if SHA256.fullmatch(written := head.get("Metadata", {}).get(METADATA, "")):
-        return Checksum("sha256", written)
-    # Of one part, and not encrypted with a key of KMS, it is the content's MD5.
+    # Unless the object is encrypted with a key of KMS, this is the content's MD5.
     if MD5.fullmatch(head["ETag"]) and "kms" not in head.get("ServerSideEncryption", ""):
         return Checksum("md5", head["ETag"].strip('"'))
     return None
 
 
-def failure(error: Exception, reference: Reference) -> Exception:
+def failure(error: Exception, reference: Reference, denied: str = DENIED) -> Exception:
     """What went wrong: Transient, or a ModelError that says what to change."""
     if isinstance(error, HTTPClientError | ResponseStreamingError):
         reason = type(error).__name__
@@ -130,5 +133,7 @@ def failure(error: Exception, reference: Reference) -> Exception:
         headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
         pause = headers.get("retry-after", "")
         return Transient(f"S3 answered {status}", float(pause) if pause.isdigit() else None)
+    if status == 403:
+        return ModelError(f"model {reference}: {denied}")
     problem = PROBLEMS.get(code) or PROBLEMS.get(str(status)) or f"S3 answered {code}"
     return ModelError(f"model {reference}: {problem}")

@@ -20,8 +20,13 @@ T = TypeVar("T")
 BAKED = Path("/opt/models")
 
 
-def fetch(reference: Reference, settings: Settings, progress: Progress | None = None) -> ModelFile:
-    """The file that a reference denotes, verified.
+def fetch(
+    reference: Reference,
+    settings: Settings,
+    progress: Progress | None = None,
+    into: Path | None = None,
+) -> ModelFile:
+    """The file that a reference denotes, verified; in the folder ``into`` if one is given.
 
     Raises:
         ModelError: it cannot be had; says which of token, permission, name, space or content is
@@ -33,7 +38,7 @@ def fetch(reference: Reference, settings: Settings, progress: Progress | None = 
         file.verify()
         return file
 
-    return load(reference, settings, verified, progress)
+    return load(reference, settings, verified, progress, into)
 
 
 def load(
@@ -41,6 +46,7 @@ def load(
     settings: Settings,
     loader: Callable[[ModelFile], T],
     progress: Progress | None = None,
+    into: Path | None = None,
 ) -> T:
     """What ``loader`` makes of the file that a reference denotes.
 
@@ -57,10 +63,10 @@ def load(
         wanted = locked(reference, settings.model_lock)
     if wanted.scheme == "file":
         return _finished(loader, _local(wanted))
-    cache = Cache(settings.model_cache_dir)
+    folders = [BAKED, settings.model_cache_dir] if into is None else [into]
     corrupt = ""
-    for place in (Cache(BAKED), cache):
-        file = place.find(wanted, pinned=wanted.sha256 is not None)
+    for cache in map(Cache, folders):
+        file = cache.find(wanted, pinned=wanted.sha256 is not None)
         if file is None:
             continue
         try:
@@ -68,8 +74,8 @@ def load(
         except Exception:
             if file.intact:
                 raise
-        place.quarantine(file)
-        corrupt = f"; the copy in {place.folder} is corrupt"
+        cache.quarantine(file)
+        corrupt = f"; the copy in {cache.folder} is corrupt"
     try:
         file = cache.add(wanted, _remote(wanted, settings), progress)
     except ModelError as error:

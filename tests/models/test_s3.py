@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from handler.errors import ModelError
 from handler.models import s3
@@ -16,6 +15,7 @@ from handler.models.reference import parse_reference
 from handler.models.remote import Checksum
 from handler.models.sources import fetch
 from handler.settings import Settings
+from tests.servers import aws_server, credentials
 
 CONTENT = os.urandom(20_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -24,19 +24,14 @@ Read = Callable[..., Settings]
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with aws_server() as url:
+        yield url
 
 
 @pytest.fixture
 def client(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in credentials(endpoint).items():
+        monkeypatch.setenv(name, value)
     return boto3.client("s3")
 
 
@@ -150,32 +145,28 @@ def test_credentials_that_are_not_there_are_named(
         fetch(parse_reference("s3://models/m"), settings)
 
 
-HEAD = {"ETag": f'"{hashlib.md5(b"x").hexdigest()}"'}
+MD5 = hashlib.md5(b"x").hexdigest()
+WHOLE, PARTS = {"ETag": f'"{MD5}"'}, {"ETag": f'"{MD5}-7"'}
 
 
 @pytest.mark.parametrize(
     ("head", "checksum"),
     [
-        (HEAD, Checksum("md5", hashlib.md5(b"x").hexdigest())),
-        ({**HEAD, "ServerSideEncryption": "aws:kms"}, None),
-        ({"ETag": '"0123456789abcdef0123456789abcdef-7"'}, None),
+        (WHOLE, Checksum("md5", MD5)),
+        ({**WHOLE, "ServerSideEncryption": "aws:kms"}, None),
+        (PARTS, None),
+        ({**WHOLE, "ChecksumSHA256": "AAAA"}, Checksum("sha256", "000000")),
+        ({**WHOLE, "ChecksumCRC32": "AAAA"}, Checksum("crc32", "000000")),
         (
-            {**HEAD, "ChecksumSHA256": "AAAA", "ChecksumType": "FULL_OBJECT"},
-            Checksum("sha256", "000000"),
+            {**PARTS, "ChecksumCRC32": "AAAA", "ChecksumType": "FULL_OBJECT"},
+            Checksum("crc32", "0" * 6),
         ),
+        ({**PARTS, "ChecksumSHA256": "AAAA-7", "ChecksumType": "COMPOSITE"}, None),
         (
-            {**HEAD, "ChecksumCRC32": "AAAA", "Metadata": {"sha256": DIGEST}},
-            Checksum("crc32", "000000"),
-        ),
-        (
-            {**HEAD, "ChecksumSHA256": "AAAA-3", "ChecksumType": "COMPOSITE"},
-            Checksum("md5", hashlib.md5(b"x").hexdigest()),
-        ),
-        (
-            {"ETag": '"x-2"', "ChecksumType": "COMPOSITE", "Metadata": {"sha256": DIGEST}},
+            {**PARTS, "ChecksumSHA256": "AAAA", "Metadata": {"sha256": DIGEST}},
             Checksum("sha256", DIGEST),
         ),
-        ({"ETag": '"x-2"', "Metadata": {"sha256": "something"}}, None),
+        ({**PARTS, "Metadata": {"sha256": "something"}}, None),
     ],
 )
 def test_the_checksum_that_s3_keeps(head: Any, checksum: Checksum | None) -> None:

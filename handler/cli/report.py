@@ -1,0 +1,45 @@
+"""What the commands have in common: failures in one line, references, progress bars."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from handler.errors import ConfigurationError, HandlerError
+from handler.models.cache import Progress
+from handler.models.reference import Reference, parse_reference
+
+
+@contextmanager
+def failures(command: str) -> Iterator[None]:
+    """Turns an error of the service into one line and exit status 1."""
+    try:
+        yield
+    except HandlerError as error:
+        typer.echo(f"infernet-lambda {command}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def reference(text: str) -> Reference:
+    """The reference in an argument; exit status 2 when there is none in it."""
+    try:
+        return parse_reference(text)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress | None]:
+    """A bar on a terminal's standard error, for bytes; nothing where nobody sees it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar("{task.description}", *columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
