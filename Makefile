@@ -4,6 +4,8 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 # PyTorch's index of CPU wheels: the default index would bring gigabytes of CUDA along.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 SAM_CLI_VERSION := 1.170.0
+# Every format of models, for the tests; a service needs the one of its own.
+EXTRAS := torch,onnx,sklearn,xgboost,lightgbm,server,cli,dev
 
 VENV := .venv
 # aws-sam-cli pins versions that clash with ours, so it has an environment of its own.
@@ -28,7 +30,7 @@ $(VENV_READY): pyproject.toml constraints.txt
 	@# One try at the CPU index; where it cannot be reached, the default index serves torch below.
 	-@$(BIN)/pip install --quiet --no-deps --constraint constraints.txt --retries 0 --timeout 5 \
 		--index-url $(TORCH_INDEX_URL) torch || echo "CPU index not reached: torch comes from the default index"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,server,cli,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(TOOLS_READY):
@@ -64,7 +66,7 @@ format: setup ## Rewrite the code to the one style.
 lock: ## Renew constraints.txt from what pyproject.toml allows today.
 	$(PYTHON) -m venv --clear $(VENV)
 	-$(BIN)/pip install --quiet --retries 0 --timeout 5 --index-url $(TORCH_INDEX_URL) torch
-	$(BIN)/pip install --quiet '.[torch,server,cli,dev]'
+	$(BIN)/pip install --quiet '.[$(EXTRAS)]'
 	(sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude infernet-lambda | sed 's/+cpu$$//') > constraints.new
 	mv constraints.new constraints.txt
 

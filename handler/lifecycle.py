@@ -11,7 +11,7 @@ from typing import Literal
 from handler.deadline import bound_by, time_left
 from handler.errors import DeadlineExceeded, HandlerError, Unavailable
 from handler.settings import Settings
-from handler.workflows import Workflow, create_workflow
+from handler.workflows import Workflow, create_workflow, workflow_of_model
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,8 @@ def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
     if model is not None:
         kept = {name: value for name, value in kwargs.items() if name not in MODEL_ARGUMENTS}
         args, kwargs = [], {**kept, "model": model}
-    workflow = create_workflow(settings.workflow_class, args, kwargs)
+    path = settings.workflow_class or workflow_of_model(args, kwargs, settings)
+    workflow = create_workflow(path, args, kwargs)
     workflow.setup()
     return workflow
 

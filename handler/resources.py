@@ -4,12 +4,13 @@ import os
 import platform
 import shutil
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from handler.catalog import Catalog
 from handler.errors import InvalidInput
 from handler.settings import Settings
+from handler.workflows import WORKFLOWS
 
 if TYPE_CHECKING:
     from handler.models.reference import Reference
@@ -66,9 +67,12 @@ def describe(catalog: Catalog, settings: Settings) -> dict[str, Any]:
 
 
 def _model(reference: "Reference") -> tuple[str, dict[str, Any]]:
+    from handler.models.format import SUFFIXES
     from handler.models.model_id import ModelId
 
-    kind = "onnx" if reference.path.endswith(".onnx") else "torch"
+    suffix = PurePosixPath(reference.path).suffix.lower()
+    # The module that serves it is named for its kind.
+    kind = WORKFLOWS[SUFFIXES.get(suffix, "torch")].split(".")[2]
     model_id = ModelId.of(reference)
     repository = model_id.repository if model_id else "local"
     return kind, {"type": "model", "manifest": {}, "repo_id": repository}

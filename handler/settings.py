@@ -26,8 +26,6 @@ from pydantic_settings import (
 
 from handler.errors import ConfigurationError
 
-DEFAULT_WORKFLOW = "handler.workflows.torch.TorchInferenceWorkflow"
-
 
 def _env(*names: str, **constraints: Any) -> Any:
     return Field(validation_alias=AliasChoices(*names), **constraints)
@@ -97,7 +95,7 @@ class Settings(Runtime):
     """What the environment says. A blank variable counts as unset."""
 
     # The workflow and its arguments.
-    workflow_class: str = _env("CLASSIC_INF_WORKFLOW_CLASS", default=DEFAULT_WORKFLOW)
+    workflow_class: str | None = _env("CLASSIC_INF_WORKFLOW_CLASS", default=None)
     workflow_args: Annotated[list[Any], NoDecode, BeforeValidator(_from_json)] = _env(
         "CLASSIC_INF_WORKFLOW_POSITIONAL_ARGS", default_factory=list
     )

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from handler.settings import DEFAULT_WORKFLOW, Runtime, Settings
+from handler.settings import Runtime, Settings
 
 Read = Callable[..., Settings]
 
 
 def test_defaults(settings_of: Read) -> None:
     settings = settings_of()
-    assert settings.workflow_class == DEFAULT_WORKFLOW
+    assert settings.workflow_class is None
     assert settings.workflow_args == [] and settings.workflow_kwargs == {}
     assert settings.torch_model_file_name == "model.torch"
     assert settings.use_jit is False and settings.torch_allow_pickle is False
@@ -28,7 +28,7 @@ def test_blank_is_unset(settings_of: Read, blank: str) -> None:
         HUGGING_FACE_HUB_TOKEN=blank,
         USE_JIT=blank,
     )
-    assert settings.workflow_class == DEFAULT_WORKFLOW
+    assert settings.workflow_class is None
     assert settings.workflow_kwargs == {} and settings.hub_token is None
     assert settings.use_jit is False
 

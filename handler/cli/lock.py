@@ -7,10 +7,13 @@ import typer
 
 from handler.cli import report
 from handler.models import sources
-from handler.models.format import format_of, pickle_globals
+from handler.models.format import format_of
 from handler.models.lock import LockedModel, ModelLock
+from handler.models.pickles import pickle_globals
 from handler.models.reference import Reference
 from handler.settings import Settings, get_settings
+
+PICKLED = {"torch", "torch-legacy", "pickle"}
 
 
 def lock(
@@ -47,12 +50,13 @@ def lock(
 def _locked(reference: Reference, settings: Settings) -> LockedModel:
     with report.progress_bar(reference.name) as progress:
         file = sources.fetch(reference, settings, progress)
-    names = pickle_globals(file.path)
+    kind = format_of(file.path)
+    names = pickle_globals(file.path) if kind in PICKLED else None
     return LockedModel(
         reference=str(reference.unpinned),
         resolved=str(file.reference.unpinned),
         size=file.size,
         sha256=file.sha256,
-        format=format_of(file.path),
+        format=kind,
         globals=None if names is None else tuple(names),
     )

@@ -3,16 +3,51 @@
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from typing import Any, Protocol
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
 
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, ModelError
 
+if TYPE_CHECKING:
+    from handler.settings import Settings
+
+TORCH = "handler.workflows.torch.TorchInferenceWorkflow"
+ONNX = "handler.workflows.onnx.OnnxInferenceWorkflow"
+SKLEARN = "handler.workflows.sklearn.SklearnInferenceWorkflow"
+XGBOOST = "handler.workflows.xgboost.XGBoostInferenceWorkflow"
+LIGHTGBM = "handler.workflows.lightgbm.LightGBMInferenceWorkflow"
+
+# By the format of the model's file, as handler.models.format tells it.
+WORKFLOWS = {
+    "torch": TORCH,
+    "torchscript": TORCH,
+    "torch-legacy": TORCH,
+    "safetensors": TORCH,
+    "pt2": TORCH,
+    "onnx": ONNX,
+    "skops": SKLEARN,
+    "pickle": SKLEARN,
+    "xgboost": XGBOOST,
+    "lightgbm": LIGHTGBM,
+}
 # The class paths of the original service: an operator's existing environment keeps working.
 ALIASES = {
-    f"{package}.workflows.inference.torch_inference_workflow.TorchInferenceWorkflow": (
-        "handler.workflows.torch.TorchInferenceWorkflow"
-    )
+    f"{package}.workflows.inference.{name}": path
     for package in ("ml", "infernet_ml")
+    for name, path in {
+        "torch_inference_workflow.TorchInferenceWorkflow": TORCH,
+        "onnx_inference_workflow.ONNXInferenceWorkflow": ONNX,
+    }.items()
+}
+# What a backend's import may lack, and the extra that brings it.
+EXTRAS = {
+    "torch": "torch",
+    "onnxruntime": "onnx",
+    "skops": "sklearn",
+    "sklearn": "sklearn",
+    "joblib": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
 }
 
 
@@ -56,5 +91,45 @@ def _import_class(path: str) -> Any:
         )
     try:
         return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, OSError) as error:
+        extra = EXTRAS.get(getattr(error, "name", None) or "")
+        if extra is not None and path in WORKFLOWS.values():
+            raise ConfigurationError(
+                f"{path} needs what is not installed: pip install 'infernet-lambda[{extra}]', or "
+                f"build the image with --build-arg EXTRAS={extra}"
+            ) from error
         raise ConfigurationError(f"CLASSIC_INF_WORKFLOW_CLASS: {path}: {error}") from error
+
+
+def workflow_of_model(args: Sequence[Any], kwargs: dict[str, Any], settings: "Settings") -> str:
+    """The class that serves the model which these arguments name, by the format of its file.
+
+    The end of the file's name tells the format, or else, once it is fetched, its content.
+
+    Raises:
+        ConfigurationError: the arguments name no model in a form that is known.
+        ModelError: the file cannot be had, or has a format that no workflow here serves.
+    """
+    from handler.models.format import SUFFIXES, format_of
+    from handler.models.reference import argument_reference
+    from handler.models.sources import fetch
+
+    given = {**dict(zip(("model_source", "model_args"), args, strict=False)), **kwargs}
+    reference = argument_reference(
+        given.get("model_source"),
+        given.get("model_args"),
+        given.get("model_name"),
+        given.get("model"),
+        settings.torch_model_file_name,
+    )
+    if reference is None:
+        return TORCH  # which has a model to demonstrate itself with
+    kind = SUFFIXES.get(PurePosixPath(reference.path).suffix.lower())
+    if kind is None:
+        kind = format_of(fetch(reference, settings).path)
+    if kind not in WORKFLOWS:
+        raise ModelError(
+            f"model {reference}: its format is not known: name the workflow that serves it in "
+            "CLASSIC_INF_WORKFLOW_CLASS"
+        )
+    return WORKFLOWS[kind]

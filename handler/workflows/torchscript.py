@@ -31,25 +31,25 @@ def is_torchscript(path: Path) -> bool:
         return False
 
 
-def load(path: Path) -> torch.jit.ScriptModule:
-    """The module of a TorchScript file, in eval mode.
+def load(path: Path, name: str) -> torch.jit.ScriptModule:
+    """The module of a TorchScript file, in eval mode; ``name`` is the file's, for errors.
 
     Raises:
         ModelError: the file is no TorchScript, or its program uses more than tensor operators;
             names the operators.
     """
-    refused = _refused_in_source(path)
+    refused = _refused_in_source(path, name)
     if not refused:
         try:
             module: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             raise ModelError(
-                f"model file {path.name} cannot be loaded as TorchScript: {type(error).__name__}"
+                f"model file {name} cannot be loaded as TorchScript: {type(error).__name__}"
             ) from error
         refused = set(_refused_in_graphs(module))
     if refused:
         raise ModelError(
-            f"model file {path.name} is a program that is refused, because it uses "
+            f"model file {name} is a program that is refused, because it uses "
             f"{', '.join(sorted(refused))}; only aten and prim operators without access to files "
             "or other machines may run"
         )
@@ -57,25 +57,29 @@ def load(path: Path) -> torch.jit.ScriptModule:
     return script
 
 
-def _refused_in_source(path: Path) -> set[str]:
+def _refused_in_source(path: Path, name: str) -> set[str]:
     if not is_torchscript(path):
-        raise ModelError(f"model file {path.name} is not a TorchScript file; is USE_JIT right?")
+        raise ModelError(f"model file {name} is not a TorchScript file; is USE_JIT right?")
     refused: set[str] = set()
     try:
         archive = torch._C.PyTorchFileReader(str(path))
         # The reader finds a record whatever the case of its name.
-        records = {name.lower(): name for name in archive.get_all_records()}
-        sources = [name for lowered, name in records.items() if lowered.endswith(".py")]
+        records = {record.lower(): record for record in archive.get_all_records()}
+        sources = [record for lowered, record in records.items() if lowered.endswith(".py")]
         if sum(map(archive.get_record_size, sources)) > MAX_SOURCE_BYTES:
-            raise ModelError(f"model file {path.name}: the program is larger than 64 MiB")
-        for name in sources:
-            refused.update(_refused_names(ast.parse(archive.get_record(name))))
-        for name in ("data.pkl", "constants.pkl"):
+            raise ModelError(f"model file {name}: the program is larger than 64 MiB")
+        # Beside its program, torch compresses nothing but that program's debugging information.
+        declared = sum(map(archive.get_record_size, archive.get_all_records()))
+        if declared > path.stat().st_size + 2 * MAX_SOURCE_BYTES:
+            raise ModelError(f"model file {name} is refused: it unpacks to more than its own size")
+        for source in sources:
+            refused.update(_refused_names(ast.parse(archive.get_record(source))))
+        for record in ("data.pkl", "constants.pkl"):
             # A native class can also be named by the data alone, which makes one of them.
-            if b"torch.classes" in archive.get_record(name):
+            if b"torch.classes" in archive.get_record(record):
                 refused.add("torch.classes")
     except (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError) as error:
-        raise ModelError(f"model file {path.name}: the program cannot be read") from error
+        raise ModelError(f"model file {name}: the program cannot be read") from error
     return refused
 
 

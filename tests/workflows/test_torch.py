@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pickle
 from collections import OrderedDict
@@ -50,7 +51,9 @@ class Several(nn.Module):
         return x, x * 2
 
 
-def served(model: nn.Module | None = None, path: Path | None = None) -> TorchInferenceWorkflow:
+def served(
+    model: nn.Module | None = None, path: Path | str | None = None
+) -> TorchInferenceWorkflow:
     workflow = TorchInferenceWorkflow(model=str(path) if path else None)
     if model is None:
         workflow.setup()
@@ -131,15 +134,25 @@ def test_a_pickle_runs_only_when_the_operator_says_so(tmp_path: Path, settings_o
         served(path=path)
     assert not proof.exists()
     settings_of(TORCH_ALLOW_PICKLE="true")
-    with pytest.raises(ModelError, match="not a module"):
+    with pytest.raises(ModelError, match="for a content that you name: add #sha256="):
         served(path=path)
+    assert not proof.exists()
+    pin = f"#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"
+    with pytest.raises(ModelError, match="neither a module nor its weights"):
+        served(path=f"{path}{pin}")
     assert proof.exists()
+    settings_of(TORCH_ALLOW_PICKLE="false")
+    with pytest.raises(ModelError, match="name them in TORCH_SAFE_GLOBALS"):
+        served(path=f"{path}{pin}")
 
 
 def test_files_that_hold_no_model_say_what_they_are(tmp_path: Path) -> None:
     path = tmp_path / "model.torch"
     torch.save(nn.Linear(1, 1).state_dict(), path)
-    with pytest.raises(ModelError, match="holds a OrderedDict, not a module"):
+    with pytest.raises(ModelError, match=r"holds weights only: .*model_class"):
+        served(path=path)
+    torch.save(torch.ones(1), path)
+    with pytest.raises(ModelError, match="holds a Tensor, neither a module nor its weights"):
         served(path=path)
     path.write_bytes(pickle.dumps({"weights": [1.0]}))
     with pytest.raises(ModelError, match=r"model\.torch"):

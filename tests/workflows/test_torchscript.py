@@ -12,8 +12,9 @@ from torch import nn
 
 from handler.errors import ModelError
 from handler.settings import Settings, get_settings
-from handler.workflows import torch as workflow
 from handler.workflows import torchscript
+from handler.workflows.torch_files import load_model
+from tests.files import model_file
 
 Save = Callable[..., Path]
 
@@ -80,7 +81,7 @@ class ReadsWhenLoaded(nn.Module):
 def test_a_program_of_tensor_operators_runs(saved: Save) -> None:
     path = saved(Plain(), script=True)
     assert torchscript.is_torchscript(path)
-    module = torchscript.load(path)
+    module = torchscript.load(path, "m")
     assert not module.training and module(torch.ones(1, 2)).shape == (1, 2)
 
 
@@ -100,7 +101,7 @@ def test_a_program_that_touches_files_is_refused_by_name(
     path = saved(module(), script=True)
     capfd.readouterr()
     with pytest.raises(ModelError, match="is refused") as raised:
-        torchscript.load(path)
+        torchscript.load(path, "m")
     assert operator in raised.value.description
     assert capfd.readouterr().out == "", "nothing ran while it was being loaded"
 
@@ -108,10 +109,10 @@ def test_a_program_that_touches_files_is_refused_by_name(
 def test_the_graphs_are_a_second_line_of_defence(
     saved: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torchscript, "_refused_in_source", lambda _: set())
+    monkeypatch.setattr(torchscript, "_refused_in_source", lambda *_: set())
     for module in (ReadsWhenCalled, ReadsInABranch, NestedReader, WritesWhenCalled):
         with pytest.raises(ModelError, match=r"aten::(from_file|save)"):
-            torchscript.load(saved(module(), script=True))
+            torchscript.load(saved(module(), script=True), "m")
 
 
 def rewritten(path: Path, source: str) -> Path:
@@ -157,7 +158,7 @@ PROGRAM = """class Identity(Module):
 def test_no_detour_reaches_a_refused_operator(saved: Save, line: str, named: str) -> None:
     path = rewritten(saved(nn.Identity(), script=True), PROGRAM.format(line))
     with pytest.raises(ModelError, match="is refused") as raised:
-        torchscript.load(path)
+        torchscript.load(path, "m")
     assert named in raised.value.description
 
 
@@ -165,14 +166,14 @@ def test_no_detour_reaches_a_refused_operator(saved: Save, line: str, named: str
 def test_a_program_that_cannot_be_read_is_refused(saved: Save, source: str) -> None:
     path = rewritten(saved(nn.Identity(), script=True), source)
     with warnings.catch_warnings(), pytest.raises(ModelError, match="cannot be"):
-        torchscript.load(path)
+        torchscript.load(path, "m")
 
 
 def test_no_case_of_a_file_name_hides_the_program(saved: Save) -> None:
     path = saved(ReadsWhenLoaded(), script=True)
     hidden = crafted(path, lambda name, data: (name.upper(), data))
     with pytest.raises(ModelError, match="aten::from_file"):
-        workflow.load_model(hidden, get_settings())
+        load_model(model_file(hidden), get_settings())
 
 
 def test_a_native_class_that_only_the_data_names_is_refused(saved: Save) -> None:
@@ -183,14 +184,14 @@ def test_a_native_class_that_only_the_data_names_is_refused(saved: Save) -> None
         return name, data.replace(b"\x80\x02", b"\x80\x02" + native, 1)
 
     with pytest.raises(ModelError, match=r"torch\.classes"):
-        torchscript.load(crafted(path, named))
+        torchscript.load(crafted(path, named), "m")
 
 
 def test_use_jit_forces_torchscript(saved: Save, settings_of: Callable[..., Settings]) -> None:
     whole = saved(nn.Linear(1, 1))
     assert not torchscript.is_torchscript(whole)
     with pytest.raises(ModelError, match="USE_JIT"):
-        workflow.load_model(whole, settings_of(USE_JIT="true"))
+        load_model(model_file(whole), settings_of(USE_JIT="true"))
 
 
 def test_a_truncated_archive_is_a_model_error(saved: Save, tmp_path: Path) -> None:
@@ -199,4 +200,4 @@ def test_a_truncated_archive_is_a_model_error(saved: Save, tmp_path: Path) -> No
     for size in (0, 10, len(data) // 2, len(data) - 1):
         broken.write_bytes(data[:size])
         with pytest.raises(ModelError):
-            torchscript.load(broken)
+            torchscript.load(broken, "m")

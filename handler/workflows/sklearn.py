@@ -1,0 +1,96 @@
+"""Serves a scikit-learn model from a skops file; a pickle only when the operator says so twice."""
+
+import zipfile
+from typing import Any
+
+import joblib
+import skops.io
+
+from handler.errors import ConfigurationError, InvalidInput, ModelError
+from handler.models.file import ModelFile
+from handler.models.format import format_of
+from handler.models.pickles import why_refused
+from handler.tensors import Array
+from handler.workflows.tabular import METHODS, TabularWorkflow
+
+# skops stores without compression unless it is asked to.
+UNPACKED_BYTES, UNPACKED_TIMES = 256 * 1024 * 1024, 4
+
+
+class SklearnInferenceWorkflow(TabularWorkflow):
+    """Answers ``{"dtype": name, "values": rows}`` with what the model's ``method`` gives.
+
+    Args:
+        method: ``predict`` (the default), ``predict_proba`` or ``decision_function``.
+        trusted_types: what a skops file may hold beside the types that skops trusts, as it names
+            them.
+    """
+
+    def __init__(self, *args: Any, trusted_types: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(trusted_types, list | None):
+            raise ConfigurationError("trusted_types: expected a list of strings")
+        self.trusted_types = trusted_types or []
+
+    def load(self, file: ModelFile) -> Any:
+        name = file.reference.name
+        match format_of(file.path):
+            case "skops":
+                model = self._skops(file)
+            case "pickle":
+                model = self._pickle(file)
+            case other:
+                raise ModelError(f"model file {name} ({other}) is no skops file")
+        if not callable(getattr(model, self.method, None)):
+            has = [method for method in METHODS if callable(getattr(model, method, None))]
+            raise ModelError(
+                f"model file {name} holds a {type(model).__name__} without {self.method}; it has "
+                f"{', '.join(has) or 'none of the methods'}"
+            )
+        return model
+
+    def do_run_model(self, preprocessed_data: Array) -> Any:
+        """What the model's method gives.
+
+        Raises:
+            InvalidInput: scikit-learn refuses the rows; in its own words.
+        """
+        try:
+            return getattr(self.model, self.method)(preprocessed_data)
+        except ValueError as error:
+            message = str(error).strip().splitlines() or [""]
+            raise InvalidInput(f"data: the model refuses it: {message[0]}") from error
+
+    def _skops(self, file: ModelFile) -> Any:
+        name = file.reference.name
+        try:
+            with zipfile.ZipFile(file.path) as archive:
+                unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > max(UNPACKED_BYTES, UNPACKED_TIMES * file.size):
+                raise ModelError(f"model file {name} is refused: it unpacks to {unpacked:,} bytes")
+            untrusted = set(skops.io.get_untrusted_types(file=file.path)) - set(self.trusted_types)
+            if not untrusted:
+                return skops.io.load(file.path, trusted=self.trusted_types)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"model file {name} cannot be loaded: {type(error).__name__}"
+            ) from error
+        raise ModelError(
+            f"model file {name} needs {', '.join(sorted(untrusted))}; if you trust them, name them "
+            "in trusted_types"
+        )
+
+    def _pickle(self, file: ModelFile) -> Any:
+        name = file.reference.name
+        if reason := why_refused(file, self.settings):
+            raise ModelError(
+                f"model file {name} is a pickle: save it with skops.io.dump instead; {reason}"
+            )
+        try:
+            return joblib.load(file.path)
+        except Exception as error:
+            raise ModelError(
+                f"model file {name} cannot be loaded: {type(error).__name__}"
+            ) from error
