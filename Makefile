@@ -18,7 +18,7 @@ TOOLS_READY := $(TOOLS_VENV)/.sam-$(SAM_CLI_VERSION)
 MACHINE := $(subst aarch64,arm64,$(shell uname -m))
 RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
 
-.PHONY: help setup demo serve test test-full check format lock image local bench clean
+.PHONY: help setup demo serve test test-full check format lock image local bench bench-flavours clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,9 @@ local: image ## Serve the image with sam local at http://127.0.0.1:3000.
 
 bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
 	$(BIN)/python -m bench $(RIE)
+
+bench-flavours: setup ## Size, memory and cold start of the image for each format; needs Docker.
+	$(BIN)/python -m bench.flavours $(RIE)
 
 clean: ## Remove what the targets above made.
 	rm -rf $(VENV) $(TOOLS_VENV) .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

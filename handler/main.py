@@ -15,6 +15,10 @@ from handler.settings import Runtime, Settings, get_settings
 from handler.workflows import Workflow
 
 logger = logging.getLogger(__name__)
+# Lambda's runtime has its own way to write; what this package says, as which model was loaded, is
+# wanted at INFO there and elsewhere.
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+logging.getLogger("handler").setLevel(logging.INFO)
 
 # What it takes to answer that the time is up.
 MARGIN_SECONDS = 1.0

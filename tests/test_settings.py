@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import ConfigurationError
-from handler.settings import Runtime, Settings
+from handler.settings import Runtime, Settings, default_cache_dir
 
 Read = Callable[..., Settings]
 
@@ -93,3 +93,18 @@ def test_the_runtime_is_known_even_when_a_setting_is_bad(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setenv("USE_JIT", "perhaps")
     assert Runtime().on_lambda and Runtime().initialization_type == "snap-start"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "folder"),
+    [
+        ("", "/tmp/models"),
+        ("overlay / overlay ro 0 0\ntmpfs /mnt/x tmpfs rw 0 0", "/tmp/models"),
+        ("overlay / overlay ro 0 0\n127.0.0.1:/ /mnt/efs nfs4 rw,vers=4.1 0 0", "/mnt/efs/models"),
+        ("server:/home /home nfs rw 0 0", "/tmp/models"),
+    ],
+)
+def test_models_are_kept_on_the_mounted_efs(tmp_path: Path, mounts: str, folder: str) -> None:
+    (tmp_path / "mounts").write_text(mounts)
+    assert default_cache_dir(tmp_path / "mounts") == Path(folder)
+    assert default_cache_dir(tmp_path / "none") == Path("/tmp/models")

@@ -1,5 +1,6 @@
 """A model fetched by the real hub client, from a server that speaks the hub's protocol."""
 
+import hashlib
 import io
 import json
 import time
@@ -14,7 +15,7 @@ from torch import nn
 from handler import onchain
 from handler.models.model_id import ModelId
 from handler.testing import free_port, function_url_event
-from tests.hub_server import Hub, Repository, hub_server
+from tests.hub_server import COMMIT, Hub, Repository, hub_server
 from tests.integration.conftest import START
 from tests.processes import ROOT
 
@@ -97,7 +98,12 @@ def test_a_private_repository_takes_the_token(
         status, answer = asked(service)
     assert status == 200, answer
     assert {authorization for *_, authorization in hub.requests} == {f"Bearer {TOKEN}"}
-    assert TOKEN not in log.read_text()
+    written = log.read_text()
+    assert TOKEN not in written
+    content = hub.repositories["owner/private"].files["model.torch"]
+    digest = hashlib.sha256(content).hexdigest()
+    loaded = f"hf://owner/private@{COMMIT}/model.torch#sha256={digest}: {len(content)} bytes"
+    assert loaded in written
 
 
 @pytest.mark.parametrize(
