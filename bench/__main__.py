@@ -1,6 +1,7 @@
 """Every figure, as a ratio to its baseline: ``python -m bench PATH_OF_AWS_LAMBDA_RIE``."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -8,18 +9,22 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from eth_abi.abi import decode, encode
+from mangum import Mangum
 from safetensors.torch import save_file
 from torch import nn
 
 from bench.large import Large
 from handler import onchain
+from handler.app import create_app
+from handler.auth import Tokens
+from handler.lifecycle import WorkflowProvider, load_workflow
 from handler.models import file
 from handler.models.cache import Cache
 from handler.models.reference import Reference, parse_reference
@@ -33,6 +38,10 @@ MINIMUM_RUNS = 7
 WARM_REQUESTS = 300
 ABI_ROUNDS = 20
 FUZZ_CASES = 1000
+TOKEN_ROUNDS = 20_000
+FAILING_MS = 5.0
+TOKEN = "a-token-for-the-benchmark"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Row(NamedTuple):
@@ -58,12 +67,14 @@ class Bench:
             "CLASSIC_INF_WORKFLOW_KW_ARGS": json.dumps({"model": str(path)}),
             "BASELINE_MODEL": str(path),
             "PYTHONPATH": str(Path(__file__).parent.parent),
+            "INFERNET_BEARER_TOKENS": TOKEN,
         }
         self.cache = Cache(folder / "cache")
         self.settings = get_settings().model_copy(update={"model_cache_dir": self.cache.folder})
+        get_settings.cache_clear()  # the service in this process gets others
         values = torch.randn(1, 69, dtype=torch.double).tolist()
         request = {"source": 1, "data": {"dtype": "double", "values": values}}
-        self.event = function_url_event(body=json.dumps(request))
+        self.event = function_url_event(body=json.dumps(request), headers=BEARER)
 
     def rows(self) -> list[Row]:
         return [
@@ -72,6 +83,8 @@ class Bench:
             Row("ABI vector of 1,000 float64, in and out", "us", 1.2, self.abi),
             Row("warm load of 100 MB, safetensors", "ms", 1.5, self.load("large.safetensors")),
             Row("warm load of 100 MB, TorchScript", "ms", 1.5, self.load("large.torchscript")),
+            Row("refusal while the workflow cannot be loaded", "ms", None, self.failing),
+            Row("wrong token beside one with the right prefix", "us", 1.1, self.tokens),
             Row(f"slowest answer of {FUZZ_CASES:,} fuzz cases", "ms", None, self.fuzz),
         ]
 
@@ -92,9 +105,10 @@ class Bench:
         """Mean of a block of requests on each side, in this process."""
         # Any address: that there is one tells the service that it is on Lambda.
         os.environ.update(self.environment, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
-        ours = importlib.import_module("handler.main").handler
-        baseline = importlib.import_module("bench.baseline").handler
-        answers = [json.loads(side(self.event, None)["body"]) for side in (ours, baseline)]
+        with quiet():
+            ours = importlib.import_module("handler.main").handler
+            baseline = importlib.import_module("bench.baseline").handler
+            answers = [json.loads(side(self.event, None)["body"]) for side in (ours, baseline)]
         assert answers[0]["values"] == answers[1]["values"]
         return self._block(ours), self._block(baseline)
 
@@ -121,7 +135,8 @@ class Bench:
             workflow = TorchInferenceWorkflow(model=str(reference), model_class="bench.large.Large")
             workflow.settings = self.settings
             started = time.perf_counter()
-            workflow.setup()
+            with quiet():
+                workflow.setup()
             between = time.perf_counter()
             content = path.read_bytes()
             ended = time.perf_counter()
@@ -143,21 +158,53 @@ class Bench:
         remote = Remote(reference, len(content), None, lambda _: iter([content]))
         return reference, self.cache.add(reference, remote).path
 
+    def failing(self) -> tuple[float, None]:
+        """Mean of a block of requests to a service that is misconfigured: nodes ask on and on."""
+        settings = get_settings().model_copy(update={"workflow_class": "nowhere.Nothing"})
+        provider = WorkflowProvider(lambda: load_workflow(settings), 60)
+        handler: Any = Mangum(create_app(settings, provider), lifespan="off")
+        with quiet():
+            assert handler(self.event, None)["statusCode"] == 503
+            elapsed = self._block(handler) / 1e3
+        assert elapsed <= FAILING_MS, f"{elapsed} ms are too many"
+        return elapsed, None
+
+    def tokens(self) -> tuple[float, float]:
+        """Whether the time tells how much of a guess is right."""
+        known = Tokens([TOKEN])
+        wrong, close = b"x" * len(TOKEN), TOKEN[:-1].encode() + b"x"
+        spent = {wrong: 0.0, close: 0.0}
+        for _ in range(TOKEN_ROUNDS):
+            for guess in spent:
+                started = time.perf_counter()
+                assert not known.know(guess)
+                spent[guess] += time.perf_counter() - started
+        return spent[wrong] / TOKEN_ROUNDS * 1e6, spent[close] / TOKEN_ROUNDS * 1e6
+
     def fuzz(self) -> tuple[float, None]:
         handler = importlib.import_module("handler.main").handler
         slowest = 0.0
         for body in cases(0, FUZZ_CASES):
-            event = function_url_event(body=body, as_base64=True)
+            event = function_url_event(body=body, headers=BEARER, as_base64=True)
             started = time.perf_counter()
-            handler(event, None)
+            with quiet():
+                handler(event, None)
             slowest = max(slowest, time.perf_counter() - started)
         return slowest * 1e3, None
 
     def _block(self, handler: Callable[[Any, Any], Any]) -> float:
         started = time.perf_counter()
-        for _ in range(WARM_REQUESTS):
-            handler(self.event, None)
+        with quiet():
+            for _ in range(WARM_REQUESTS):
+                handler(self.event, None)
         return (time.perf_counter() - started) / WARM_REQUESTS * 1e6
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The log is written, which takes its time, but not among the figures."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def summary(samples: Sequence[float]) -> str:

@@ -1,15 +1,17 @@
 """The application: routes, middleware and error handlers, the same on Lambda and under a server."""
 
+import asyncio
 import inspect
 import logging
 import re
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -17,27 +19,56 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler import __version__, formats, protocol, resources
+from handler import __version__, formats, limits, protocol, resources
+from handler.auth import Access, BearerAuth, create_access
 from handler.catalog import Catalog
 from handler.deadline import after, bound_by
-from handler.errors import HandlerError, InferenceFailed, PayloadTooLarge, error_object
+from handler.drain import Drain
+from handler.errors import HandlerError, InferenceFailed, RequestTimeout, error_object
+from handler.ledger import unanswered
 from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
+from handler.telemetry import Observe, answered_once, describe, record
 
 logger = logging.getLogger(__name__)
 
 SERVICE_PATH = "/service_output"
+ROUTES = frozenset({SERVICE_PATH, "/service-resources", "/", "/health", "/ready"})
+# How long a client of a server may take to send its request.
+BODY_SECONDS = 60
 
 
-def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
-    """The ASGI application that answers with what ``provider``'s workflow says."""
+def create_app(
+    settings: Settings, provider: WorkflowProvider, access: Access | None = None
+) -> Starlette:
+    """The ASGI application that answers with what ``provider``'s workflow says.
+
+    Args:
+        settings: of the process.
+        provider: loads the workflow.
+        access: decides who may ask; by default, as the settings say.
+    """
     catalog = Catalog(provider, settings)
+    access = access or create_access(settings)
+    closed = [Middleware(BearerAuth, access)]
+    public = [Middleware(BearerAuth, access, required=False)]
 
-    async def index(_: Request) -> Response:
-        return _json({"name": "infernet-lambda", "version": __version__})
+    def details(request: Request) -> dict[str, Any]:
+        """What only those learn who may use the service."""
+        return resources.served(provider) if request.scope["authorized"] else {}
 
-    async def health(_: Request) -> Response:
-        return _json({"status": "ok", "workflow": provider.state})
+    async def index(request: Request) -> Response:
+        return _json({"name": "infernet-lambda", "version": __version__, **details(request)})
+
+    async def health(request: Request) -> Response:
+        return _json({"status": "ok", "workflow": provider.state, **details(request)})
+
+    async def ready(_: Request) -> Response:
+        """Whether a request would be answered without waiting, and what the cold start cost."""
+        found = {"workflow": provider.state, "cold_start": provider.cold_start}
+        if provider.state == "ready":
+            return _json(found)
+        return _json({**error_object(503, f"the workflow is {provider.state}"), **found}, 503)
 
     # Not a coroutine function, so that Starlette runs it on a thread: it may wait for a load.
     def service_resources(request: Request) -> Response:
@@ -48,12 +79,27 @@ def create_app(settings: Settings, provider: WorkflowProvider) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route(SERVICE_PATH, ServiceOutput(settings, catalog), methods=["POST"]),
-            Route("/service-resources", service_resources),
-            Route("/", index),
-            Route("/health", health),
+            Route(
+                SERVICE_PATH,
+                ServiceOutput(settings, catalog),
+                methods=["POST"],
+                middleware=closed,
+            ),
+            # A node asks a server on its own machine, and without a bearer.
+            Route(
+                "/service-resources",
+                service_resources,
+                middleware=closed if settings.on_lambda else [],
+            ),
+            Route("/", index, middleware=public),
+            Route("/health", health, middleware=public),
+            Route("/ready", ready, middleware=closed),
         ],
-        middleware=[Middleware(SingleSlashes), *_deadline(settings)],
+        middleware=[
+            Middleware(SingleSlashes),
+            Middleware(Observe, settings, ROUTES),
+            *_of_a_server(settings),
+        ],
         exception_handlers={
             HandlerError: _handler_error,
             HTTPException: _http_exception,
@@ -76,42 +122,77 @@ class ServiceOutput:
         self.max_body_bytes = settings.max_body_bytes
         self.on_lambda = settings.on_lambda
         self.catalog = catalog
+        self.elements = limits.Elements(settings.max_elements)
+        self.slots = limits.Slots(settings.max_concurrency)
+        self.threads = anyio.CapacityLimiter(settings.max_concurrency)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(scope, receive, self.max_body_bytes)
+        limits.check_headers(scope, self.max_body_bytes)
         # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
         # server must keep its event loop free for the others.
-        if self.on_lambda:
-            answer, digest = self.answer(body)
-        else:
-            answer, digest = await run_in_threadpool(self.answer, body)
-        if not isinstance(answer, bytes):
-            answer = await answer
+        try:
+            if self.on_lambda:
+                answer = self.answer(await limits.read_body(receive, self.max_body_bytes))
+                answer = answer if isinstance(answer, bytes) else await answer
+            else:
+                answer = await self._serve(receive)
+        except ClientDisconnect:
+            return
         length = str(len(answer)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        if digest is not None:
-            headers.append((b"x-model-digest", digest.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def answer(self, body: bytes) -> tuple[bytes | Awaitable[bytes], str | None]:
-        """The answer to a body and the digest of the model that gives it, where it is known.
+    async def _serve(self, receive: Receive) -> bytes:
+        self.slots.check()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await limits.read_body(receive, self.max_body_bytes)
+        except TimeoutError:
+            raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS} s") from None
+        # From here on, for who sends slowly must not take a slot from the others.
+        with self.slots.taken():
+            answer = await anyio.to_thread.run_sync(self.answer, body, limiter=self.threads)
+            return answer if isinstance(answer, bytes) else await answer
 
-        Instead of the answer it is what gives it when the workflow's inference is asynchronous.
-        """
-        request = protocol.parse(body)
-        form, call = formats.read(request)
+    def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
+        """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
+        line, moment = record(), time.perf_counter()
+        line["bytes_in"] = len(body)
+        request, form, call = self._read(body)
+        line |= {"source": request.source, "destination": request.answers_to, "format": form.name}
+        line |= describe(call.data)
+        moment = line.lap("parse_ms", moment)
         workflow = self.catalog.get(call.model_id)
+        line["model_digest"] = getattr(workflow, "model_digest", None)
+        moment = line.lap("load_ms", moment)
 
         def write(output: Any) -> bytes:
-            return formats.write(output, form, call, request.answers_to)
+            between = line.lap("inference_ms", moment)
+            if unanswered:
+                answered_once(workflow, line)
+            if self.on_lambda:
+                limits.check_output(output)
+            answer = formats.write(output, form, call, request.answers_to)
+            line.lap("encode_ms", between)
+            return limits.check_answer(answer) if self.on_lambda else answer
 
         try:
             output = workflow.inference(call.data)
-            answer = _later(output, write) if inspect.isawaitable(output) else write(output)
+            return _later(output, write) if inspect.isawaitable(output) else write(output)
         except Exception as error:
             raise _workflow_failure(error) from None
-        return answer, getattr(workflow, "model_digest", None)
+
+    def _read(self, body: bytes) -> tuple[protocol.InfernetInput, formats.Format, formats.Call]:
+        """The request in a body, its format, and what it asks for, all of it within the limits."""
+        must_count = self.elements.check_body(body)
+        request = protocol.parse(body)
+        if isinstance(request.data, str):
+            must_count = self.elements.check_hex(request.data)
+        form, call = formats.read(request)
+        if must_count:
+            self.elements.check(call.data)
+        return request, form, call
 
 
 class SingleSlashes:
@@ -138,8 +219,13 @@ class Deadline:
         await self.app(scope, receive, send)
 
 
-def _deadline(settings: Settings) -> list[Middleware]:
-    return [] if settings.on_lambda else [Middleware(Deadline, settings.deadline_seconds)]
+def _of_a_server(settings: Settings) -> list[Middleware]:
+    if settings.on_lambda:
+        return []
+    return [
+        Middleware(Deadline, settings.deadline_seconds),
+        Middleware(Drain, settings.max_body_bytes),
+    ]
 
 
 async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:
@@ -159,29 +245,6 @@ def _workflow_failure(error: Exception) -> HandlerError:
     return InferenceFailed(f"the workflow raised {type(error).__name__}")
 
 
-async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, refused before more than ``limit`` bytes of it are kept."""
-    declared = next((v for name, v in scope["headers"] if name == b"content-length"), b"")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {limit} bytes (INFERNET_MAX_BODY_BYTES)")
-
-
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     body = content if isinstance(content, bytes) else orjson.dumps(content)
     return Response(body, status, headers, "application/json")
@@ -189,7 +252,8 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
 
 async def _handler_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HandlerError)
-    return _json(error_object(error.status, error.description), error.status)
+    content = error_object(error.status, error.description)
+    return _json(content, error.status, error.headers)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -2,17 +2,23 @@
 
     HandlerError
     ├── MalformedBody       400  the body is not JSON
-    ├── PayloadTooLarge     413  the body is larger than the limit
+    ├── Unauthorized        401  no valid bearer token
+    ├── RequestTimeout      408  the body does not arrive
+    ├── PayloadTooLarge     413  the body is larger than the limit, or holds more elements
+    ├── UnsupportedEncoding 415  the body is compressed
     ├── InvalidInput        422  well-formed JSON that does not fit the contract or the model
     ├── Unavailable         503  the workflow cannot serve at the moment
     │   ├── ConfigurationError   a setting is wrong: nothing changes until a redeployment
-    │   └── ModelError           the model file cannot be had, or is refused
+    │   ├── ModelError           the model file cannot be had, or is refused
+    │   ├── SecretError          a secret cannot be read
+    │   └── Overloaded           as many requests as may be are under way
     ├── DeadlineExceeded    504  the workflow is still being loaded
     └── InferenceFailed     500  the model raised
 
 A description names what to change. It never holds a payload, a secret or a traceback.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -21,6 +27,7 @@ class HandlerError(Exception):
     """An error with an HTTP status; its text is the description that the caller reads."""
 
     status: ClassVar[int] = 500
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, description: str) -> None:
         super().__init__(description)
@@ -31,8 +38,21 @@ class MalformedBody(HandlerError):
     status = 400
 
 
+class Unauthorized(HandlerError):
+    status = 401
+    headers: ClassVar = {"WWW-Authenticate": "Bearer"}
+
+
+class RequestTimeout(HandlerError):
+    status = 408
+
+
 class PayloadTooLarge(HandlerError):
     status = 413
+
+
+class UnsupportedEncoding(HandlerError):
+    status = 415
 
 
 class InvalidInput(HandlerError):
@@ -49,6 +69,14 @@ class ConfigurationError(Unavailable):
 
 class ModelError(Unavailable):
     pass
+
+
+class SecretError(Unavailable):
+    pass
+
+
+class Overloaded(Unavailable):
+    headers: ClassVar = {"Retry-After": "1"}
 
 
 class DeadlineExceeded(HandlerError):

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LoadTimeout
-from typing import Literal
+from typing import Any, Literal
 
 from handler.deadline import bound_by, time_left
 from handler.errors import DeadlineExceeded, HandlerError, Unavailable
+from handler.ledger import Ledger, keep, phase, unanswered
 from handler.settings import Settings
+from handler.telemetry import cold_start
 from handler.workflows import Workflow, create_workflow, workflow_of_model
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class WorkflowProvider:
         self._lock = threading.Lock()
         self._attempt: Future[Workflow] | None = None
         self._failed_at = 0.0
+        self.ledger: Ledger | None = None
         # Until when somebody waits, on the monotonic clock; infinite when nobody does yet.
         self._awaited_until = float("inf")
 
@@ -44,6 +47,11 @@ class WorkflowProvider:
         if not attempt.done():
             return "loading"
         return "failed" if attempt.exception() else "ready"
+
+    @property
+    def cold_start(self) -> dict[str, Any]:
+        """What the load cost, as far as it is known: phases in ms, bytes, peak memory."""
+        return {} if self.ledger is None else self.ledger.entries
 
     def start(self) -> "Future[Workflow]":
         """The attempt to load that is under way, was made, or is begun by this call."""
@@ -92,8 +100,11 @@ class WorkflowProvider:
 
     def _run(self, attempt: "Future[Workflow]") -> None:
         bound_by(self._time_left)
+        self.ledger = Ledger()
+        keep(self.ledger)
         try:
-            workflow = self._load()
+            with phase("total"):
+                workflow = self._load()
         except HandlerError as error:
             self._fail(attempt, error)
         except BaseException as error:
@@ -102,10 +113,12 @@ class WorkflowProvider:
             logger.exception("the workflow failed to load")
             self._fail(attempt, Unavailable(f"the workflow raised {type(error).__name__} in setup"))
         else:
+            unanswered[id(workflow)] = self.ledger
             attempt.set_result(workflow)
 
     def _fail(self, attempt: "Future[Workflow]", error: HandlerError) -> None:
-        logger.error("the workflow is not loaded: %s", error)
+        if self.ledger is not None:
+            cold_start(self.ledger, error=str(error))
         self._failed_at = time.monotonic()
         attempt.set_exception(error)
 
@@ -125,7 +138,8 @@ def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
         kept = {name: value for name, value in kwargs.items() if name not in MODEL_ARGUMENTS}
         args, kwargs = [], {**kept, "model": model}
     path = settings.workflow_class or workflow_of_model(args, kwargs, settings)
-    workflow = create_workflow(path, args, kwargs)
+    with phase("import_workflow"):
+        workflow = create_workflow(path, args, kwargs)
     workflow.setup()
     return workflow
 

@@ -2,11 +2,16 @@
 
 import json
 import logging
+import sys
+import time
 from typing import Any
 
 from mangum import Mangum
 
+from handler import import_began, ledger, telemetry
 from handler.app import create_app
+from handler.auth import Closed, Open, read_access
+from handler.auth import begin as begin_access
 from handler.catalog import allowed_references
 from handler.deadline import bound_by
 from handler.errors import ConfigurationError, HandlerError, error_object
@@ -15,10 +20,6 @@ from handler.settings import Runtime, Settings, get_settings
 from handler.workflows import Workflow
 
 logger = logging.getLogger(__name__)
-# Lambda's runtime has its own way to write; what this package says, as which model was loaded, is
-# wanted at INFO there and elsewhere.
-logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-logging.getLogger("handler").setLevel(logging.INFO)
 
 # What it takes to answer that the time is up.
 MARGIN_SECONDS = 1.0
@@ -32,7 +33,14 @@ def _settings() -> tuple[Settings, ConfigurationError | None]:
         return Settings.model_construct(**Runtime().model_dump()), error
 
 
+_imported = time.perf_counter()
 settings, misconfiguration = _settings()
+telemetry.configure(settings)
+ledger.before |= {
+    "imports_ms": round((_imported - import_began) * 1e3, 3),
+    "settings_ms": round((time.perf_counter() - _imported) * 1e3, 3),
+    "init_type": settings.initialization_type,
+}
 
 
 def _load() -> Workflow:
@@ -43,9 +51,15 @@ def _load() -> Workflow:
 
 
 provider = WorkflowProvider(_load, settings.retry_seconds)
-app = create_app(settings, provider)
+access = read_access()
+if isinstance(access, Closed) and not settings.on_lambda:
+    sys.exit(f"infernet-lambda: {access.problem}")
+if isinstance(access, Open) and access.warning:
+    logger.warning(access.warning)
+app = create_app(settings, provider, access)
 # Mangum would run lifespan's start-up and shut-down on every invocation.
 adapter = Mangum(app, lifespan="off")
+begin_access(access, settings)
 begin(provider, settings)
 
 

@@ -6,6 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
 from handler.errors import InvalidInput, MalformedBody, kind_of
+from handler.limits import check_depth
 
 CHAIN, OFFCHAIN, STREAM = 0, 1, 2
 Side = Literal[0, 1, 2]
@@ -43,6 +44,7 @@ def parse(body: bytes) -> InfernetInput:
         raise InvalidInput(
             f"the body: expected an object with source and data; found {kind_of(value)}"
         )
+    check_depth(body, value)
     try:
         request = InfernetInput.model_validate(value)
     except ValidationError as invalid:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from handler.catalog import Catalog
 from handler.errors import InvalidInput
+from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
 from handler.workflows import WORKFLOWS
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 SPECIFICATION = "0.1.0"  # of the shape that infernet-ml 2.0.0 defines
 SERVICE_ID = "infernet-lambda"
+
+
+def served(provider: WorkflowProvider) -> dict[str, str | None]:
+    """The class and the model of the workflow, and the digest of its file; None until loaded."""
+    workflow = provider.get() if provider.state == "ready" else None
+    kind = type(workflow)
+    reference = getattr(workflow, "reference", None)
+    return {
+        "class": f"{kind.__module__}.{kind.__qualname__}" if workflow else None,
+        "model": None if reference is None else str(reference),
+        "digest": getattr(workflow, "model_digest", None),
+    }
 
 
 def supported(catalog: Catalog, text: str) -> bool:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     Field,
@@ -14,6 +15,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -25,6 +27,7 @@ from pydantic_settings import (
 )
 
 from handler.errors import ConfigurationError
+from handler.secret import PERMISSIONS, checked, tokens_in
 
 
 def _env(*names: str, **constraints: Any) -> Any:
@@ -49,6 +52,29 @@ def _unquote(value: str) -> str:
     return value
 
 
+def _problem(text: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{text}", {"text": text})
+
+
+def _tokens(value: SecretStr | None) -> SecretStr | None:
+    try:
+        if value is not None:
+            checked(tokens_in(value.get_secret_value()))
+    except ValueError as error:
+        raise _problem(str(error)) from None
+    return value
+
+
+def _secret_arn(value: str | None) -> str | None:
+    arn, _, service, region, *_rest = f"{value}:::".split(":")
+    if value is not None and (arn != "arn" or service not in PERMISSIONS or not region):
+        raise _problem("this is not the ARN of a Secrets Manager secret or an SSM parameter")
+    return value
+
+
+SecretArn = Annotated[str | None, AfterValidator(_secret_arn)]
+
+
 def default_cache_dir(mounts: Path = Path("/proc/self/mounts")) -> Path:
     """The folder of models on the EFS that is mounted, as Lambda does it, or under /tmp."""
     lines = mounts.read_text().splitlines() if mounts.exists() else []
@@ -59,11 +85,17 @@ def default_cache_dir(mounts: Path = Path("/proc/self/mounts")) -> Path:
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, without the variables that are blank once their quotes are off."""
+    """The environment, without the variables that are blank once their quotes are off.
+
+    And without the ARNs of secrets under ``sam local``, which are placeholders there.
+    """
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         variables = super()._load_env_vars().items()
-        return {name: bare for name, value in variables if (bare := _unquote(value or ""))}
+        found = {name: bare for name, value in variables if (bare := _unquote(value or ""))}
+        if found.get("aws_sam_local") == "true":
+            return {name: value for name, value in found.items() if not name.endswith("secret_arn")}
+        return found
 
 
 class Runtime(BaseSettings):
@@ -73,6 +105,8 @@ class Runtime(BaseSettings):
 
     runtime_api: str | None = _env("AWS_LAMBDA_RUNTIME_API", default=None)
     initialization_type: str = _env("AWS_LAMBDA_INITIALIZATION_TYPE", default="on-demand")
+    aws_sam_local: str = _env("AWS_SAM_LOCAL", default="")
+    function_name: str | None = _env("AWS_LAMBDA_FUNCTION_NAME", default=None)
 
     @classmethod
     def settings_customise_sources(
@@ -90,8 +124,29 @@ class Runtime(BaseSettings):
         """Whether this process is a Lambda environment: one request at a time."""
         return self.runtime_api is not None
 
+    @property
+    def sam_local(self) -> bool:
+        """Whether the Lambda environment is one that ``sam local`` emulates on a machine."""
+        return self.aws_sam_local == "true"
 
-class Settings(Runtime):
+
+class AuthSettings(Runtime):
+    """Who may ask. Also read without the others: a mistake in one of them must open no door."""
+
+    auth: Literal["auto", "bearer", "none"] = _env("INFERNET_AUTH", default="auto")
+    bearer_tokens: Annotated[SecretStr | None, AfterValidator(_tokens)] = _env(
+        "INFERNET_BEARER_TOKENS", default=None
+    )
+    bearer_secret_arn: SecretArn = _env("INFERNET_BEARER_SECRET_ARN", default=None)
+
+    @model_validator(mode="after")
+    def _one_source_of_tokens(self) -> Self:
+        if self.bearer_tokens and self.bearer_secret_arn:
+            raise _problem("give one of INFERNET_BEARER_TOKENS and INFERNET_BEARER_SECRET_ARN")
+        return self
+
+
+class Settings(AuthSettings):
     """What the environment says. A blank variable counts as unset."""
 
     # The workflow and its arguments.
@@ -111,6 +166,7 @@ class Settings(Runtime):
 
     # Where models come from and where they are kept.
     hub_token: SecretStr | None = _env("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", default=None)
+    hub_token_secret_arn: SecretArn = _env("HUGGING_FACE_HUB_TOKEN_SECRET_ARN", default=None)
     model_cache_dir: Path = _env("MODEL_CACHE_DIR", default_factory=default_cache_dir)
     model_lock: Path | None = _env("CLASSIC_INF_MODEL_LOCK", default=None)
 
@@ -126,8 +182,27 @@ class Settings(Runtime):
     retry_seconds: PositiveFloat = _env("INFERNET_RETRY_SECONDS", default=5.0)
 
     # Limits.
+    max_elements: PositiveInt = _env("INFERNET_MAX_ELEMENTS", default=2_000_000)
+    max_concurrency: PositiveInt = _env("INFERNET_MAX_CONCURRENCY", default=64)
     deadline_seconds: PositiveFloat = _env("INFERNET_DEADLINE_SECONDS", default=170.0)
     max_body_bytes: PositiveInt = _env("INFERNET_MAX_BODY_BYTES", default=6 * 1024 * 1024)
+
+    # What is written to the log.
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _env(
+        "INFERNET_LOG_LEVEL", default="INFO"
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_the_hub_token(self) -> Self:
+        if self.hub_token and self.hub_token_secret_arn:
+            raise _problem(
+                "give one of HUGGING_FACE_HUB_TOKEN (or HF_TOKEN) and "
+                "HUGGING_FACE_HUB_TOKEN_SECRET_ARN"
+            )
+        return self
+
+
+Kind = TypeVar("Kind", bound=Runtime)
 
 
 @cache
@@ -137,12 +212,25 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: a variable has a value that does not fit; the text names the variable.
     """
+    return _read(Settings)
+
+
+def get_auth_settings() -> AuthSettings:
+    """The settings of authentication alone.
+
+    Raises:
+        ConfigurationError: one of them has a value that does not fit; the text names it.
+    """
+    return _read(AuthSettings)
+
+
+def _read(kind: type[Kind]) -> Kind:
     try:
-        return Settings()
+        return kind()
     except ValidationError as invalid:
         # include_input=False: a variable may hold a secret.
         problems = (
-            f"{error['loc'][0] if error['loc'] else 'environment'}: {error['msg']}"
+            ": ".join([*map(str, error["loc"][:1]), error["msg"]])
             for error in invalid.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError("; ".join(problems)) from None

@@ -14,7 +14,15 @@ from handler.settings import Settings, get_settings
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    prefixes = ("CLASSIC_INF_", "INFERNET_", "TORCH_", "HF_", "HUGGING_FACE_", "AWS_LAMBDA_")
+    prefixes = (
+        "CLASSIC_INF_",
+        "INFERNET_",
+        "TORCH_",
+        "HF_",
+        "HUGGING_FACE_",
+        "AWS_LAMBDA_",
+        "AWS_SAM_",
+    )
     for name in os.environ:
         if name.startswith(prefixes) and name != "AWS_LAMBDA_RIE":
             monkeypatch.delenv(name)

@@ -18,6 +18,7 @@ from handler.settings import Settings
 
 Read = Callable[..., Settings]
 Serve = Callable[..., TestClient]
+OPEN_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "INFERNET_AUTH": "none"}
 
 
 class Answering:
@@ -39,7 +40,7 @@ def failing(error: Exception) -> Any:
 @pytest.fixture(params=["server", "lambda"])
 def serve(request: pytest.FixtureRequest, settings_of: Read) -> Serve:
     """A client of the application, in both of its modes."""
-    mode = {"lambda": {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}, "server": {}}[request.param]
+    mode = {"server": {}, "lambda": OPEN_LAMBDA}[request.param]
 
     def client(inference: Any = lambda data: data, **environment: str) -> TestClient:
         provider = WorkflowProvider(lambda: Answering(inference), 5)
@@ -80,10 +81,14 @@ def test_an_asynchronous_workflow_is_awaited(serve: Serve) -> None:
 
 def test_the_index_and_health(serve: Serve) -> None:
     client = serve()
-    assert client.get("/").json() == {"name": "infernet-lambda", "version": handler.__version__}
-    assert client.get("/health").json() == {"status": "ok", "workflow": "unloaded"}
+    details: dict[str, str | None] = {"class": None, "model": None, "digest": None}
+    name = {"name": "infernet-lambda", "version": handler.__version__}
+    assert client.get("/").json() == {**name, **details}
+    assert client.get("/health").json() == {"status": "ok", "workflow": "unloaded", **details}
     ask(client)
-    assert client.get("/health").json() == {"status": "ok", "workflow": "ready"}
+    details["class"] = f"{__name__}.Answering"
+    assert client.get("/").json() == {**name, **details}
+    assert client.get("/health").json() == {"status": "ok", "workflow": "ready", **details}
 
 
 def test_repeated_slashes_are_one(serve: Serve) -> None:
@@ -138,7 +143,7 @@ def test_a_workflow_that_is_not_loaded_is_503_after_the_request_was_read(
     client = TestClient(create_app(settings_of(), WorkflowProvider(load, 5)))
     assert_error(ask(client), 503, "CLASSIC_INF_WORKFLOW_CLASS: why")
     assert_error(client.post("/service_output", content=b"{"), 400, "not JSON")
-    assert client.get("/health").json() == {"status": "ok", "workflow": "failed"}
+    assert client.get("/health").json()["workflow"] == "failed"
 
 
 ROW = {"dtype": "double", "values": [[1.5, 2.5]]}
@@ -313,7 +318,7 @@ def test_lambda_spends_no_thread_on_a_request(settings_of: Read) -> None:
     provider = WorkflowProvider(
         lambda: Answering(lambda _: threads.append(threading.current_thread())), 5
     )
-    app = create_app(settings_of(AWS_LAMBDA_RUNTIME_API="x"), provider)
+    app = create_app(settings_of(**OPEN_LAMBDA), provider)
 
     async def call() -> None:
         async def receive() -> Any:

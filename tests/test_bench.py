@@ -29,5 +29,9 @@ def test_one_run_prints_every_row() -> None:
         "cold start",
         "warm request of 69 doubles",
         "ABI vector of 1",
+        "warm load of 100 MB",
+        "warm load of 100 MB",
+        "refusal while the workflow cannot be loaded",
+        "wrong token beside one with the right prefix",
         "slowest answer of 1",
     ]

@@ -9,11 +9,16 @@ from handler import errors
     ("kind", "status", "name"),
     [
         (errors.MalformedBody, 400, "Bad Request"),
+        (errors.Unauthorized, 401, "Unauthorized"),
+        (errors.RequestTimeout, 408, "Request Timeout"),
         (errors.PayloadTooLarge, 413, "Request Entity Too Large"),
+        (errors.UnsupportedEncoding, 415, "Unsupported Media Type"),
         (errors.InvalidInput, 422, "Unprocessable Entity"),
         (errors.Unavailable, 503, "Service Unavailable"),
         (errors.ConfigurationError, 503, "Service Unavailable"),
         (errors.ModelError, 503, "Service Unavailable"),
+        (errors.SecretError, 503, "Service Unavailable"),
+        (errors.Overloaded, 503, "Service Unavailable"),
         (errors.InferenceFailed, 500, "Internal Server Error"),
     ],
 )

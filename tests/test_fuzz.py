@@ -40,7 +40,7 @@ def judge(body: bytes, response: Any) -> int:
     }
     if status == 200:
         headers["x-model-digest"] = DIGEST
-    assert response["headers"] == headers
+    assert headers.items() <= response["headers"].items()
     if status != 200:
         assert status in (400, 422), body
         assert answer.keys() == {"code", "name", "description"}, body
@@ -58,7 +58,7 @@ def judge(body: bytes, response: Any) -> int:
 def test_no_body_is_answered_with_anything_else(
     settings_of: Callable[..., Settings],
 ) -> None:
-    settings = settings_of(AWS_LAMBDA_RUNTIME_API="x")
+    settings = settings_of(AWS_LAMBDA_RUNTIME_API="x", INFERNET_AUTH="none")
     app = create_app(settings, WorkflowProvider(lambda: load_workflow(settings), 5))
     handler: Any = Mangum(app, lifespan="off")
     counts: Counter[int] = Counter()

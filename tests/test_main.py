@@ -9,13 +9,14 @@ import pytest
 
 from handler.testing import function_url_event
 
-ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
+ON_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "INFERNET_AUTH": "none"}
 
 
-def fresh(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def fresh(code: str, sent: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=environment,
+        input=sent,
         capture_output=True,
         text=True,
         timeout=60,
@@ -27,12 +28,13 @@ def handled(*events: Any, **environment: str) -> list[Any]:
     """What a fresh Lambda environment answers to each event."""
     code = (
         "import json, sys; from handler.main import handler\n"
-        f"for event in json.loads({json.dumps(json.dumps(events))}):\n"
-        "    print(json.dumps(handler(event, None)))"
+        "for event in json.load(sys.stdin):\n"
+        "    print('answer', json.dumps(handler(event, None)))"
     )
-    process = fresh(code, **ON_LAMBDA, **environment)
+    process = fresh(code, json.dumps(events), **{**ON_LAMBDA, **environment})
     assert process.returncode == 0, process.stderr
-    return [json.loads(line) for line in process.stdout.splitlines()]
+    lines = [line.partition(" ") for line in process.stdout.splitlines()]
+    return [json.loads(answer) for word, _, answer in lines if word == "answer"]
 
 
 def test_a_lazy_import_pulls_in_nothing_that_only_a_model_needs() -> None:
@@ -74,7 +76,7 @@ def test_what_is_misconfigured_is_answered_not_raised(
     )
     assert answer["statusCode"] == 503
     assert reason in json.loads(answer["body"])["description"]
-    assert json.loads(health["body"]) == {"status": "ok", "workflow": "failed"}
+    assert json.loads(health["body"])["workflow"] == "failed"
     assert bad["statusCode"] == 400, "the caller's own error comes first"
     assert warm["code"] == "503" and reason in warm["description"]
 
@@ -105,3 +107,54 @@ def test_an_http_event_that_makes_no_sense_is_a_400() -> None:
     for answer in handled({"requestContext": {}}, broken, {"requestContext": None}):
         assert answer["statusCode"] == 400
         assert json.loads(answer["body"])["code"] == "400"
+
+
+HEALTH, INDEX = (function_url_event(path, method="GET") for path in ("/health", "/"))
+REQUEST = function_url_event(body="{}", headers={"Authorization": "Bearer some-token-or-other"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"INFERNET_AUTH": ""}, "INFERNET_BEARER_TOKENS or INFERNET_BEARER_SECRET_ARN"),
+        ({"INFERNET_AUTH": "bearer"}, "INFERNET_BEARER_TOKENS or INFERNET_BEARER_SECRET_ARN"),
+        ({"INFERNET_AUTH": "", "INFERNET_BEARER_TOKENS": "too-short"}, "INFERNET_BEARER_TOKENS"),
+        ({"INFERNET_AUTH": "whatever"}, "INFERNET_AUTH"),
+    ],
+)
+def test_without_a_token_a_function_says_so_to_everybody(
+    environment: dict[str, str], reason: str
+) -> None:
+    wrong = function_url_event("/nothing"), function_url_event(method="GET")
+    answers = handled(REQUEST, HEALTH, INDEX, *wrong, INFERNET_LOAD="lazy", **environment)
+    for answer in answers[:3]:
+        assert answer["statusCode"] == 503
+        assert reason in json.loads(answer["body"])["description"]
+        assert "too-short" not in answer["body"]
+    assert [answer["statusCode"] for answer in answers[3:]] == [404, 405]
+
+
+def test_a_mistake_elsewhere_opens_no_door() -> None:
+    token = "a-token-of-the-tests"
+    right = function_url_event(
+        body='{"source": 1, "data": {}}', headers={"Authorization": f"Bearer {token}"}
+    )
+    environment = {"INFERNET_AUTH": "", "INFERNET_BEARER_TOKENS": token, "USE_JIT": "perhaps"}
+    refused, answered = handled(REQUEST, right, **environment)
+    assert refused["statusCode"] == 401
+    assert answered["statusCode"] == 503 and "USE_JIT" in answered["body"]
+
+
+def test_sam_local_is_open_and_warns_once() -> None:
+    code = "from handler.main import handler"
+    environment = {**ON_LAMBDA, "INFERNET_AUTH": "", "AWS_SAM_LOCAL": "true"}
+    arn = {"INFERNET_BEARER_SECRET_ARN": "BearerSecret", "INFERNET_LOAD": "lazy"}
+    process = fresh(code, **environment, **arn)
+    assert process.returncode == 0 and process.stdout.count("anybody may call") == 1
+    assert len(process.stdout.splitlines()) == 1
+
+
+def test_a_server_ends_without_its_token() -> None:
+    process = fresh("import handler.main", INFERNET_AUTH="bearer")
+    assert process.returncode == 1 and len(process.stderr.splitlines()) == 1
+    assert "INFERNET_BEARER_TOKENS or INFERNET_BEARER_SECRET_ARN" in process.stderr

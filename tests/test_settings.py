@@ -67,6 +67,17 @@ def test_hf_token_outranks_the_historic_name(settings_of: Read) -> None:
         ("INFERNET_LOAD", "sometimes"),
         ("INFERNET_RETRY_SECONDS", "soon"),
         ("INFERNET_MAX_BODY_BYTES", "-1"),
+        ("INFERNET_MAX_ELEMENTS", "-7"),
+        ("INFERNET_MAX_CONCURRENCY", "many"),
+        ("INFERNET_AUTH", "sometimes"),
+        ("INFERNET_BEARER_TOKENS", "too-short"),
+        ("INFERNET_BEARER_TOKENS", "a-token-of-the-tests,too-short"),
+        ("INFERNET_BEARER_TOKENS", "a-token with-a-blank"),
+        ("INFERNET_BEARER_TOKENS", ", ,"),
+        ("INFERNET_BEARER_SECRET_ARN", "my-secret"),
+        ("INFERNET_BEARER_SECRET_ARN", "arn:aws:s3:eu-west-1:1:bucket"),
+        ("INFERNET_BEARER_SECRET_ARN", "arn:aws:secretsmanager::1:secret:x"),
+        ("HUGGING_FACE_HUB_TOKEN_SECRET_ARN", "my-secret"),
     ],
 )
 def test_a_bad_value_names_its_variable_and_is_not_quoted(
@@ -81,6 +92,35 @@ def test_a_bad_value_names_its_variable_and_is_not_quoted(
 
 def test_the_token_is_not_in_the_representation(settings_of: Read) -> None:
     assert "hf_secret_token" not in repr(settings_of(HF_TOKEN="hf_secret_token"))
+
+
+def test_the_bearer_tokens_are_not_in_the_representation(settings_of: Read) -> None:
+    settings = settings_of(INFERNET_BEARER_TOKENS="a-token-of-the-tests")
+    for text in (repr(settings), str(settings), f"{settings.model_dump()}"):
+        assert "a-token-of-the-tests" not in text
+
+
+@pytest.mark.parametrize(
+    ("direct", "arn"),
+    [
+        ("INFERNET_BEARER_TOKENS", "INFERNET_BEARER_SECRET_ARN"),
+        ("HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN_SECRET_ARN"),
+        ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN_SECRET_ARN"),
+    ],
+)
+def test_a_token_has_one_source(settings_of: Read, direct: str, arn: str) -> None:
+    value = "arn:aws:ssm:eu-west-1:1:parameter/p"
+    with pytest.raises(ConfigurationError) as raised:
+        settings_of(**{direct: "a-token-of-the-tests", arn: value})
+    assert direct in raised.value.description and arn in raised.value.description
+    assert "a-token-of-the-tests" not in raised.value.description
+
+
+def test_the_placeholders_of_sam_local_are_no_arns(settings_of: Read) -> None:
+    names = ("INFERNET_BEARER_SECRET_ARN", "HUGGING_FACE_HUB_TOKEN_SECRET_ARN")
+    settings = settings_of(AWS_SAM_LOCAL="true", **dict.fromkeys(names, "BearerSecret"))
+    assert settings.bearer_secret_arn is None and settings.hub_token_secret_arn is None
+    assert settings.sam_local
 
 
 def test_frozen(settings_of: Read) -> None:

@@ -103,10 +103,48 @@ def test_the_variables_are_those_that_the_settings_read() -> None:
         "CLASSIC_INF_WORKFLOW_CLASS",
         "CLASSIC_INF_WORKFLOW_POSITIONAL_ARGS",
         "CLASSIC_INF_WORKFLOW_KW_ARGS",
-        "HUGGING_FACE_HUB_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN_SECRET_ARN",
+        "INFERNET_BEARER_SECRET_ARN",
         "TORCH_MODEL_FILE_NAME",
         "USE_JIT",
     }
+
+
+BEARER_ARN = {"Fn::If": ["MakesBearerSecret", {"Ref": "BearerSecret"}, {"Ref": "BearerSecretArn"}]}
+
+
+def test_the_function_is_locked_by_a_secret_of_the_stack_or_of_the_operator() -> None:
+    (secret,) = resources("AWS::SecretsManager::Secret")
+    assert secret["Condition"] == "MakesBearerSecret"
+    generated = secret["Properties"]["GenerateSecretString"]
+    assert generated == {"PasswordLength": 48, "ExcludePunctuation": True}
+    assert template()["translated"]["Conditions"]["MakesBearerSecret"] == {
+        "Fn::Equals": [{"Ref": "BearerSecretArn"}, ""]
+    }
+    (function,) = resources("AWS::Lambda::Function")
+    variables = function["Properties"]["Environment"]["Variables"]
+    assert variables["INFERNET_BEARER_SECRET_ARN"] == BEARER_ARN
+    assert template()["translated"]["Outputs"]["BearerSecretArn"]["Value"] == BEARER_ARN
+
+
+def test_no_secret_is_a_parameter_or_a_variable() -> None:
+    (function,) = resources("AWS::Lambda::Function")
+    variables = set(function["Properties"]["Environment"]["Variables"])
+    direct = {"HUGGING_FACE_HUB_TOKEN", "HF_TOKEN", "INFERNET_BEARER_TOKENS", "INFERNET_AUTH"}
+    assert not variables & direct
+    assert not any(parameter.get("NoEcho") for parameter in template()["raw"].values())
+
+
+def test_the_role_may_read_these_secrets_and_nothing_else() -> None:
+    (role,) = resources("AWS::IAM::Role")
+    (policy,) = role["Properties"]["Policies"]
+    bearer, hub = policy["PolicyDocument"]["Statement"]
+    actions = ["secretsmanager:GetSecretValue", "ssm:GetParameter"]
+    assert bearer == {"Effect": "Allow", "Action": actions, "Resource": BEARER_ARN}
+    condition, allowed, otherwise = hub["Fn::If"]
+    assert (condition, otherwise) == ("HasHubTokenSecret", {"Ref": "AWS::NoValue"})
+    assert allowed["Resource"] == {"Ref": "HuggingFaceHubTokenSecretArn"}
+    assert allowed["Action"] == actions
 
 
 def test_the_printed_url_has_no_slash_at_its_end() -> None:

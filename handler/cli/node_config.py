@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 
 import typer
 
+from handler.errors import SecretError
+from handler.secret import read, tokens_in
+
 IMAGE = "infernet-lambda"
 URL_OUTPUT, SECRET_OUTPUT = "ServiceUrl", "BearerSecretArn"
 
@@ -83,26 +86,18 @@ def _from_stack(stack: str) -> tuple[str, str | None]:
             raise _failed(f"stack {stack} has no output {URL_OUTPUT}: is it one of this project?")
         if SECRET_OUTPUT not in outputs:
             return outputs[URL_OUTPUT], None
-        secret = boto3.client("secretsmanager").get_secret_value(SecretId=outputs[SECRET_OUTPUT])
-        return outputs[URL_OUTPUT], _first_token(secret.get("SecretString", ""))
+        return outputs[URL_OUTPUT], _first_token(outputs[SECRET_OUTPUT])
     except (BotoCoreError, ClientError) as error:
         raise _failed(f"stack {stack}: {error}") from None
 
 
-def _first_token(secret: str) -> str:
-    """The token in a secret: a plain string, a JSON list, or ``{"tokens": [...]}``."""
+def _first_token(arn: str) -> str:
     try:
-        value = json.loads(secret)
-    except ValueError:
-        return secret.strip()
-    tokens = value.get("tokens") if isinstance(value, dict) else value
-    if isinstance(tokens, list) and tokens and isinstance(tokens[0], str):
-        return tokens[0]
-    if isinstance(tokens, str):
-        return tokens
-    raise _failed(
-        'the stack\'s secret holds no token: expected a string, a list, or {"tokens": [...]}'
-    )
+        return tokens_in(read(arn, SECRET_OUTPUT))[0]
+    except SecretError as error:
+        raise _failed(error.description) from None
+    except ValueError as error:
+        raise _failed(f"{SECRET_OUTPUT}: the secret does not fit: {error}") from None
 
 
 def _failed(problem: str) -> typer.Exit:

@@ -12,6 +12,10 @@ APPLICATION = "handler.main:app"
 DEFAULT_BIND = "127.0.0.1:3000"
 # A drain ends when the last answer is out; the node itself gives a job up after 180 s.
 DRAIN_SECONDS = 170
+# Until the headers of a connection's next request are complete.
+IDLE_SECONDS = 5
+# Without a byte from the client; hypercorn counts it also while the client waits for its answer.
+SILENT_SECONDS = 180
 
 
 def serve(
@@ -29,6 +33,12 @@ def serve(
 
     Example: infernet-lambda serve --bind 0.0.0.0:3000 --workers 2
     """
+    # Not at the top: every command imports this file.
+    from handler.auth import Closed, read_access
+
+    # Each worker would find the same, and say so in a line of its own.
+    if isinstance(access := read_access(), Closed):
+        sys.exit(f"infernet-lambda serve: {access.problem}")
     try:
         from hypercorn.__main__ import main as hypercorn
     except ModuleNotFoundError:
@@ -38,6 +48,8 @@ def serve(
         *(f"--bind={address}" for address in bind or [DEFAULT_BIND]),
         f"--workers={workers}",
         f"--graceful-timeout={graceful_timeout}",
+        f"--keep-alive={IDLE_SECONDS}",
+        f"--read-timeout={SILENT_SECONDS}",
         *context.args,
     ]
     if workers == 0:

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import secrets
 import time
 from pathlib import Path
 
@@ -19,9 +20,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("emulator", type=Path, help="the aws-lambda-rie program")
     emulator = parser.parse_args().emulator
-    event = function_url_event(body=REQUEST.read_text())
+    token = secrets.token_urlsafe(24)
+    headers = {"Authorization": f"Bearer {token}"}
+    event = function_url_event(body=REQUEST.read_text(), headers=headers)
     started = time.perf_counter()
-    with LambdaEmulator(emulator) as service:
+    with LambdaEmulator(emulator, {"INFERNET_BEARER_TOKENS": token}) as service:
         response = service.invoke(event)
         cold = time.perf_counter() - started
         warm = []

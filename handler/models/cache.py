@@ -26,12 +26,14 @@ from pathlib import Path
 
 from handler.deadline import time_left
 from handler.errors import HandlerError, ModelError
-from handler.models.file import BLOCK_BYTES, ModelFile
+from handler.ledger import count, phase
+from handler.models.file import ModelFile
 from handler.models.reference import Reference, parse_reference
 from handler.models.remote import HASHERS, Hasher, Remote, Transient, retried
 
 logger = logging.getLogger(__name__)
 
+BLOCK_BYTES = 1024 * 1024
 DAY_SECONDS = 24 * 60 * 60
 # A waiter takes over from a process on another machine that gave no sign for so long.
 LEASE_SECONDS, HEARTBEAT_SECONDS, POLL_SECONDS = 10.0, 2.0, 0.05
@@ -82,7 +84,9 @@ class Cache:
             with self._lease(_key(remote.reference)) as alone:
                 digest = self._digest_here(reference, remote)
                 if digest is None:
-                    digest = self._download(remote, progress or silent, resume=alone)
+                    with phase("download"):
+                        digest = self._download(remote, progress or silent, resume=alone)
+                    count("download_bytes", remote.size)
             if reference.sha256 not in (None, digest):
                 raise ModelError(f"model {reference}: the source has another content, {digest}")
             resolved = replace(remote.reference, sha256=digest)

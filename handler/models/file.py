@@ -1,7 +1,7 @@
 """A model file on this machine, and whether its content is what is meant."""
 
 import hashlib
-import os
+import mmap
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 from handler.errors import ModelError
 from handler.models.reference import Reference
 
-BLOCK_BYTES = 1024 * 1024
 # Digests computed by this process, by what changes when the content does.
 _known: dict[tuple[int, ...], "Future[str]"] = {}
 
@@ -42,6 +41,11 @@ class ModelFile:
         if identity not in _known:
             _known[identity] = _on_a_thread(path) if digest is None else _done(digest)
         self._digest = _known[identity]
+
+    @property
+    def name(self) -> str:
+        """As its source calls it: the path's own name may be a digest."""
+        return self._reference.name
 
     @property
     def sha256(self) -> str:
@@ -83,13 +87,16 @@ class ModelFile:
 
 def digest_of(path: Path) -> str:
     """The sha256 of a file's content, in hex."""
-    digest, block = hashlib.sha256(), bytearray(BLOCK_BYTES)
-    view = memoryview(block)
-    with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while count := file.readinto(block):
-            digest.update(view[:count])
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            return hashlib.sha256().hexdigest()  # of an empty file, which cannot be mapped
+        with content:
+            content.madvise(mmap.MADV_SEQUENTIAL)
+            # In one call, during which other threads run, also one that never lets go of Python's
+            # lock, as torch.jit.load.
+            return hashlib.sha256(content).hexdigest()
 
 
 def _done(digest: str) -> "Future[str]":

@@ -16,6 +16,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from handler.errors import ModelError
 from handler.models.reference import COMMIT, SHA256, Reference
 from handler.models.remote import Checksum, Remote, Transient, read_seconds
+from handler.secret import hub_token
 from handler.settings import Settings
 
 TRANSIENT_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -29,7 +30,7 @@ def resolve(reference: Reference, settings: Settings) -> Remote:
         ModelError: says which of token, gated repository, revision or file is wrong.
     """
     # False: never a token that happens to lie on this machine.
-    token = settings.hub_token.get_secret_value() if settings.hub_token else False
+    token = hub_token(settings) or False
     try:
         url = hf_hub_url(reference.container, reference.path, revision=reference.version)
         found = get_hf_file_metadata(url, token=token, timeout=read_seconds())

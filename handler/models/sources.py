@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from handler.errors import ModelError
+from handler.ledger import phase
 from handler.models.cache import Cache, Progress
 from handler.models.file import ModelFile
 from handler.models.reference import Reference
@@ -84,8 +85,10 @@ def load(
 
 
 def _finished(loader: Callable[[ModelFile], T], file: ModelFile) -> T:
-    result = loader(file)
-    file.verify()
+    with phase("load"):
+        result = loader(file)
+    with phase("verify"):
+        file.verify()
     logger.info("model %s: %d bytes", file.reference, file.size)
     return result
 
@@ -117,7 +120,8 @@ def _remote(reference: Reference, settings: Settings) -> Remote:
 
         return s3.resolve(reference)
 
-    remote = retried(resolve, reference)
+    with phase("resolve"):
+        remote = retried(resolve, reference)
     if reference.sha256 and remote.sha256 not in (None, reference.sha256):
         raise ModelError(f"model {reference}: the source has another content, {remote.sha256}")
     return remote

@@ -11,7 +11,7 @@ from handler.errors import InvalidInput, ModelError, kind_of
 from handler.models.file import ModelFile
 from handler.tensors import Array
 from handler.workflows.model import ModelWorkflow
-from handler.workflows.onnx_graph import refuse_other_files
+from handler.workflows.onnx_files import Malformed, reached
 
 # What onnxruntime calls a type: the name that a request without a dtype means, and numpy's.
 TYPES: dict[str, tuple[str, type[np.generic]]] = {
@@ -40,8 +40,8 @@ class OnnxInferenceWorkflow(ModelWorkflow):
     """
 
     def load(self, file: ModelFile) -> ort.InferenceSession:
-        name = file.reference.name
-        refuse_other_files(file.path, name)
+        name = file.name
+        _refuse_other_files(file)
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
@@ -97,6 +97,19 @@ class OnnxInferenceWorkflow(ModelWorkflow):
         except InvalidInput as error:
             raise InvalidInput(f"input {name}: {error}") from None
         return _converted(array, np.dtype(wanted), f"input {name}")
+
+
+def _refuse_other_files(file: ModelFile) -> None:
+    """Returns when a model is one file, which its digest says all of."""
+    try:
+        found = reached(file.path)
+    except Malformed as error:
+        raise ModelError(f"model file {file.name} is no ONNX file: {error}") from error
+    if found is not None:
+        raise ModelError(
+            f"model file {file.name} is refused, because it needs {found}: save it with everything "
+            "inside"
+        )
 
 
 _state: Any = ort.capi.onnxruntime_pybind11_state

@@ -1,23 +1,28 @@
 """Serves a scikit-learn model from a skops file; a pickle only when the operator says so twice."""
 
+import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import joblib
+import sklearn
 import skops.io
 
+from handler import tensors
 from handler.errors import ConfigurationError, InvalidInput, ModelError
 from handler.models.file import ModelFile
 from handler.models.format import format_of
 from handler.models.pickles import why_refused
 from handler.tensors import Array
-from handler.workflows.tabular import METHODS, TabularWorkflow
+from handler.workflows.method import METHODS, MethodWorkflow
 
 # skops stores without compression unless it is asked to.
 UNPACKED_BYTES, UNPACKED_TIMES = 256 * 1024 * 1024, 4
+SCHEMA_BYTES = 64 * 1024 * 1024
 
 
-class SklearnInferenceWorkflow(TabularWorkflow):
+class SklearnInferenceWorkflow(MethodWorkflow):
     """Answers ``{"dtype": name, "values": rows}`` with what the model's ``method`` gives.
 
     Args:
@@ -33,7 +38,7 @@ class SklearnInferenceWorkflow(TabularWorkflow):
         self.trusted_types = trusted_types or []
 
     def load(self, file: ModelFile) -> Any:
-        name = file.reference.name
+        name = file.name
         match format_of(file.path):
             case "skops":
                 model = self._skops(file)
@@ -49,6 +54,10 @@ class SklearnInferenceWorkflow(TabularWorkflow):
             )
         return model
 
+    def do_preprocessing(self, input_data: Any) -> Array:
+        """The request's array; its shape is the model's business."""
+        return tensors.parse(input_data).array
+
     def do_run_model(self, preprocessed_data: Array) -> Any:
         """What the model's method gives.
 
@@ -57,17 +66,15 @@ class SklearnInferenceWorkflow(TabularWorkflow):
         """
         try:
             return getattr(self.model, self.method)(preprocessed_data)
-        except ValueError as error:
-            message = str(error).strip().splitlines() or [""]
-            raise InvalidInput(f"data: the model refuses it: {message[0]}") from error
+        except (ValueError, TypeError) as error:
+            if not _raised_by_sklearn(error):
+                raise
+            raise InvalidInput(f"data: the model refuses it: {_message(error)}") from error
 
     def _skops(self, file: ModelFile) -> Any:
-        name = file.reference.name
+        name = file.name
         try:
-            with zipfile.ZipFile(file.path) as archive:
-                unpacked = sum(info.file_size for info in archive.infolist())
-            if unpacked > max(UNPACKED_BYTES, UNPACKED_TIMES * file.size):
-                raise ModelError(f"model file {name} is refused: it unpacks to {unpacked:,} bytes")
+            _refuse_bombs(file)
             untrusted = set(skops.io.get_untrusted_types(file=file.path)) - set(self.trusted_types)
             if not untrusted:
                 return skops.io.load(file.path, trusted=self.trusted_types)
@@ -83,7 +90,7 @@ class SklearnInferenceWorkflow(TabularWorkflow):
         )
 
     def _pickle(self, file: ModelFile) -> Any:
-        name = file.reference.name
+        name = file.name
         if reason := why_refused(file, self.settings):
             raise ModelError(
                 f"model file {name} is a pickle: save it with skops.io.dump instead; {reason}"
@@ -94,3 +101,28 @@ class SklearnInferenceWorkflow(TabularWorkflow):
             raise ModelError(
                 f"model file {name} cannot be loaded: {type(error).__name__}"
             ) from error
+
+
+def _refuse_bombs(file: ModelFile) -> None:
+    """Refuses an archive that would fill the memory."""
+    with zipfile.ZipFile(file.path) as archive:
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(UNPACKED_BYTES, UNPACKED_TIMES * file.size):
+        raise ModelError(f"model file {file.name} is refused: it unpacks to {unpacked:,} bytes")
+    if sum(m.file_size for m in members if m.filename == "schema.json") > SCHEMA_BYTES:
+        raise ModelError(f"model file {file.name} is refused: its schema is larger than 64 MiB")
+
+
+def _raised_by_sklearn(error: Exception) -> bool:
+    """Whether scikit-learn refused the input, as opposed to a user's own code failing."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    package = Path(sklearn.__file__).parent
+    return last is not None and Path(last.tb_frame.f_code.co_filename).is_relative_to(package)
+
+
+def _message(error: Exception) -> str:
+    """The first line, without the values in brackets that some messages quote."""
+    return re.sub(r"\[.*?\]", "[...]", str(error).strip().partition("\n")[0])

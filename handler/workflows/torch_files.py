@@ -3,7 +3,9 @@
 import inspect
 import pickle
 import pkgutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +59,7 @@ def load_model(
         ModelError: the file holds no model, or one that is refused; names what it would need.
         ConfigurationError: ``architecture`` or TORCH_SAFE_GLOBALS names what cannot be imported.
     """
-    name = file.reference.name
+    name = file.name
     # Whether a program may run hangs on its source alone, not on who vouches for it: it is loaded
     # while its digest is still being computed.
     if settings.use_jit or torchscript.is_torchscript(file.path):
@@ -139,7 +141,7 @@ def _safetensors(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 def _exported(file: ModelFile, settings: Settings) -> Any:
     """A program of ``torch.export``: loading one unpickles, and evaluates expressions."""
-    name = file.reference.name
+    name = file.name
     if reason := why_refused(file, settings):
         raise ModelError(f"model file {name} is an exported program (.pt2), and {reason}")
     try:
@@ -150,12 +152,12 @@ def _exported(file: ModelFile, settings: Settings) -> Any:
 
 
 def _unpickled(file: ModelFile, settings: Settings) -> Any:
-    name = file.reference.name
+    name = file.name
     _refuse_bombs(file)
     if why_refused(file, settings) is None:
         return _loaded(file, weights_only=False)
     allowed = [*_torch_nn(), *_imported(settings.torch_safe_globals)]
-    with torch.serialization.safe_globals(allowed):
+    with torch.serialization.safe_globals(allowed), _without_construction(name):
         try:
             return _loaded(file, weights_only=True)
         except pickle.UnpicklingError as error:
@@ -169,6 +171,30 @@ def _unpickled(file: ModelFile, settings: Settings) -> Any:
             ) from error
 
 
+@contextmanager
+def _without_construction(name: str) -> Iterator[None]:
+    """Lets this thread make no module of torch.nn but by taking its state from a file.
+
+    A pickle may call what it may import, and Linear(100000, 100000) would fill the memory. What
+    torch saves of a module never calls its class.
+    """
+    construct: Any = torch.nn.Module.__init__
+    thread = threading.get_ident()
+
+    def refuse(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() == thread and type(self).__module__.startswith("torch.nn"):
+            raise ModelError(
+                f"model file {name} is refused: it makes modules instead of having them"
+            )
+        construct(self, *args, **kwargs)
+
+    torch.nn.Module.__init__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Module.__init__ = construct  # type: ignore[method-assign]
+
+
 def _refuse_bombs(file: ModelFile) -> None:
     """Refuses an archive that declares more than it holds: torch saves without compression."""
     try:
@@ -179,24 +205,22 @@ def _refuse_bombs(file: ModelFile) -> None:
         sizes = {name: archive.get_record_size(name) for name in archive.get_all_records()}
     except RuntimeError as error:
         raise ModelError(
-            f"model file {file.reference.name}: its archive has members outside of its folder"
+            f"model file {file.name}: its archive has members outside of its folder"
         ) from error
     if sum(sizes.values()) > file.size:
-        raise ModelError(
-            f"model file {file.reference.name} is refused: it unpacks to more than its own size"
-        )
+        raise ModelError(f"model file {file.name} is refused: it unpacks to more than its own size")
     if sizes.get("data.pkl", 0) > MAX_BYTES:
-        raise ModelError(f"model file {file.reference.name}: its pickle is larger than 64 MiB")
+        raise ModelError(f"model file {file.name}: its pickle is larger than 64 MiB")
 
 
 def _loaded(file: ModelFile, *, weights_only: bool) -> Any:
     try:
         return torch.load(file.path, map_location="cpu", weights_only=weights_only)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, ModelError):
         raise
     except Exception as error:
         raise ModelError(
-            f"model file {file.reference.name} cannot be loaded: {type(error).__name__}"
+            f"model file {file.name} cannot be loaded: {type(error).__name__}"
         ) from error
 
 

@@ -1,56 +1,69 @@
-"""Serves an XGBoost model from its native file, JSON or UBJSON."""
+"""Serves an XGBoost model, from its native JSON or UBJSON."""
 
 import json
 import os
+from typing import Any
 
 import numpy as np
 import xgboost
 
-from handler.errors import ModelError
+from handler.errors import InvalidInput
 from handler.models.file import ModelFile
 from handler.tensors import Array
-from handler.workflows.tabular import BoosterWorkflow
-from handler.workflows.ubjson import is_whole
+from handler.workflows import xgboost_files
+from handler.workflows.trees import Booster, BoosterWorkflow, Kind, Malformed, check, whole
 
-# Of the objectives of classifiers, those whose value is a probability.
-PROBABILITIES = {"binary:logistic", "multi:softprob"}
+# What a score is, by the objective; a value where the objective is another.
+KINDS: dict[str, Kind] = {
+    "binary:logistic": "binary",
+    "binary:logitraw": "binary",
+    "binary:hinge": "binary",
+    "multi:softprob": "classes",
+    "multi:softmax": "classes",
+}
 
 
 class XGBoostInferenceWorkflow(BoosterWorkflow):
-    """Answers ``{"dtype": name, "values": rows}`` with classes, probabilities, scores or values."""
+    __doc__ = BoosterWorkflow.__doc__
 
-    def load(self, file: ModelFile) -> xgboost.Booster:
-        name = file.reference.name
+    def open(self, file: ModelFile) -> Booster:
         content = file.path.read_bytes()
-        booster = xgboost.Booster({"nthread": len(os.sched_getaffinity(0))})
+        xgboost_files.check_model(xgboost_files.parsed(content))
+        model = xgboost.Booster({"nthread": len(os.sched_getaffinity(0)), "verbosity": 0})
         try:
-            if not content[:2].rstrip().startswith(b'{"') and not is_whole(content):
-                raise ValueError
-            # From memory, since by a path it goes by the path's suffix, and files here have none.
-            booster.load_model(bytearray(content))
-            learner = json.loads(booster.save_config())["learner"]
-        except (xgboost.core.XGBoostError, ValueError, LookupError) as error:
-            raise ModelError(
-                f"model file {name} is no model of XGBoost: expected its JSON or UBJSON"
-            ) from error
-        objective = learner["objective"]["name"]
-        self.features = booster.num_features()
-        self.classifies = objective.startswith(("binary:", "multi:"))
-        self.check_method(name)
-        if self.method == "predict_proba" and objective not in PROBABILITIES:
-            raise ModelError(f"model file {name}: {objective} gives no probabilities")
-        best = booster.attr("best_iteration")
-        self.iterations = (0, int(best) + 1) if best else (0, 0)
-        return booster
+            model.load_model(bytearray(content))
+            learner = json.loads(model.save_config())["learner"]
+        except xgboost.core.XGBoostError as error:
+            raise Malformed(_message(error)) from error
+        self.objective = learner["objective"]["name"]
+        if self.objective == "multi:softmax":
+            # The same scores, and the probabilities that the class is chosen by.
+            model.set_param({"objective": "multi:softprob"})
+        # What training stopped early at is used alone, as XGBoost's own classes do.
+        best = model.attr("best_iteration")
+        self.rounds = whole(best) + 1 if best is not None else 0
+        check(self.rounds <= model.num_boosted_rounds(), "its best round is none of its rounds")
+        kind = KINDS.get(self.objective, "value")
+        return Booster(model, model.num_features(), kind, self.objective != "binary:hinge")
 
-    def values(self, rows: Array) -> Array:
-        return self._predict(rows, "value")
-
-    def margins(self, rows: Array) -> Array:
-        return self._predict(rows, "margin")
-
-    def _predict(self, rows: Array, kind: str) -> Array:
-        found: Array = self.model.inplace_predict(
-            rows, iteration_range=self.iterations, predict_type=kind, validate_features=False
+    def scores(self, rows: Array, *, raw: bool) -> Array:
+        booster: Any = self.model.model
+        try:
+            # XGBoost takes infinity for a mistake in the data.
+            matrix = xgboost.DMatrix(rows, nthread=len(os.sched_getaffinity(0)))
+        except xgboost.core.XGBoostError as error:
+            raise InvalidInput(f"data: the model refuses it: {_message(error)}") from error
+        found: Array = booster.predict(
+            matrix,
+            output_margin=raw,
+            validate_features=False,
+            iteration_range=(0, self.rounds),
         )
-        return np.asarray(found)
+        if self.objective == "binary:logitraw" and not raw:
+            found = 1 / (1 + np.exp(-found))
+        return found
+
+
+def _message(error: Exception) -> str:
+    """The line that says what is wrong, without the place in XGBoost's source."""
+    return str(error).partition("\n")[0].rpartition(".cc:")[2].partition(": ")[2] or "XGBoostError"

@@ -105,8 +105,8 @@ def test_what_a_stack_lacks_is_one_line(aws: None) -> None:
     deploy("gone", ServiceUrl=URL, BearerSecretArn=arn + "x")
     for name, problem in [
         ("other", "no output ServiceUrl"),
-        ("blank", "holds no token"),
-        ("gone", "ResourceNotFoundException"),
+        ("blank", "there is no token in it"),
+        ("gone", "no such secret"),
         ("missing", "does not exist"),
     ]:
         result = run("--stack", name)

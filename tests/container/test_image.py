@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 READ_ONLY = ["--read-only", "--tmpfs", "/tmp"]
 SERVER = ["--bind=0.0.0.0:3000", "--workers=2"]
+TOKEN = "token-of-the-container-tests"
 Demo = tuple[Any, Any]
 
 
@@ -51,13 +52,17 @@ def test_a_server_answers(run: Run, demo: Demo, tmp_path: Path, options: list[st
 @pytest.mark.parametrize("options", [READ_ONLY, [*READ_ONLY, "--user", "12345:12345"]])
 def test_the_lambda_runtime_answers(run: Run, demo: Demo, options: list[str]) -> None:
     rie = emulator()
+    token = ["--env", f"INFERNET_BEARER_TOKENS={TOKEN}"]
     entry = ["--volume", f"{rie}:/aws-lambda-rie:ro", "--entrypoint", "/aws-lambda-rie"]
     command = ["/bin/sh", "/opt/infernet-lambda/entrypoint.sh"]
-    container = run([*options, *entry], command, port=8080)
-    event = function_url_event(body=json.dumps(demo[0]))
+    container = run([*options, *token, *entry], command, port=8080)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    event = function_url_event(body=json.dumps(demo[0]), headers=headers)
     response = eventually(lambda: _invoked(container, event))
     assert response["statusCode"] == 200, response
     check(json.loads(response["body"]), demo[1])
+    assert _invoked(container, function_url_event())["statusCode"] == 401
+    assert TOKEN not in container.logs()
 
 
 def _invoked(container: Any, event: Any) -> Any:
@@ -102,6 +107,19 @@ def test_what_the_image_says_of_itself(image: str) -> None:
     for name in ("HOME", "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         assert environment[name].startswith("/tmp"), name
     assert not any("TOKEN" in name or "SECRET" in name for name in environment)
+
+
+def test_nothing_sensitive_is_in_its_layers(image: str) -> None:
+    """Neither in what the layers were made with nor in the files that they bring."""
+    history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+    assert "hf_" not in history and "AKIA" not in history
+    assert "BEARER" not in history and "SECRET" not in history
+    names = [".env", "*.env", ".git", ".aws", ".netrc", ".pypirc", ".docker", "id_rsa", ".ssh"]
+    tests = [word for name in names for word in ("-o", "-name", name)][1:]
+    command = ["find", "/", "-xdev", "-not", "-path", "/proc/*", "(", *tests, ")"]
+    # The host's name of the container, and the like, are mounted; only what the image has counts.
+    found = docker("run", "--rm", "--entrypoint", command[0], image, *command[1:])
+    assert found == ""
 
 
 def test_a_cold_start_compiles_nothing(image: str) -> None:

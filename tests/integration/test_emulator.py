@@ -31,7 +31,10 @@ def test_a_cold_request_and_two_hundred_warm_ones(emulated: START, demo: Any) ->
         assert cold["statusCode"] == 200
         assert cold["headers"]["content-type"] == "application/json"
         assert json.loads(cold["body"])["shape"] == [3, 3]
-        assert all(service.invoke(event) == cold for _ in range(200))
+        warm = [service.invoke(event) for _ in range(200)]
+        assert {answer["body"] for answer in warm} == {cold["body"]}
+        assert {answer["headers"]["x-cold-start"] for answer in warm} == {"0"}
+        assert cold["headers"]["x-cold-start"] == "1"
 
 
 def test_every_kind_of_http_event(emulated: START, demo: Any) -> None:

@@ -122,9 +122,9 @@ def test_the_doctor_finds_nothing(serve: Serve) -> None:
 
 def test_it_is_healthy_while_it_loads(serve: Serve) -> None:
     with serve(workers=1, workflow="SlowSetup") as server:
-        assert server.health() == {"status": "ok", "workflow": "loading"}
+        assert server.health()["workflow"] == "loading"
         assert server.ask({"seconds": 0}).json() == {"seconds": 0}
-        assert server.health() == {"status": "ok", "workflow": "ready"}
+        assert server.health()["workflow"] == "ready"
 
 
 @pytest.mark.parametrize("workflow", ["Sleeper", "AsyncSleeper"])

@@ -125,6 +125,17 @@ def test_no_pickle_runs_anything(
     assert not proof.exists()
 
 
+@pytest.mark.parametrize("save", [zipped, legacy])
+@pytest.mark.parametrize("size", [20_000, 10**9])
+def test_an_allowed_class_is_not_called(
+    tmp_path: Path, refused: Callable[..., str], save: Any, size: int
+) -> None:
+    path = tmp_path / "m.pt"
+    save(Call(nn.Linear, size, size), path)
+    description = refused(path)
+    assert save is legacy or "it makes modules instead of having them" in description
+
+
 def test_a_member_s_path_leads_nowhere(tmp_path: Path, refused: Callable[..., str]) -> None:
     path, proof = tmp_path / "m.torch", tmp_path / "proof"
     with zipfile.ZipFile(path, "w") as archive:

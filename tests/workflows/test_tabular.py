@@ -183,7 +183,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, library: str) -> None:
 
 
 def test_a_method_that_nobody_has_is_a_wrong_setting() -> None:
-    with pytest.raises(ConfigurationError, match="method: known are predict"):
+    with pytest.raises(ConfigurationError, match=r"method .*known are predict"):
         SklearnInferenceWorkflow(model="m", method="__init__")
 
 

@@ -1,0 +1,203 @@
+"""What an operator sees: one JSON line a request and one a cold start, with CloudWatch's metrics.
+
+Never a value of a payload, never a secret. The lines have the fields of Lambda's own JSON format,
+so that ApplicationLogLevel filters them. A request's carries an ``_aws`` block, the embedded metric
+format: CloudWatch makes metrics of it, without a call and without another dependency.
+"""
+
+import logging
+import sys
+import time
+import traceback
+import uuid
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from handler.ledger import Ledger, unanswered
+from handler.settings import Settings
+from handler.tensors import DTYPES, MAX_DIMENSIONS
+
+NAMESPACE = "InfernetLambda"
+METRICS = [
+    {"Name": "Requests", "Unit": "Count"},
+    {"Name": "Errors", "Unit": "Count"},
+    {"Name": "Unauthorized", "Unit": "Count"},
+    {"Name": "ColdStarts", "Unit": "Count"},
+    {"Name": "Duration", "Unit": "Milliseconds"},
+]
+
+
+class JsonHandler(logging.Handler):
+    """A line of the log as JSON, as the lines of requests are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info and record.exc_info[0]:
+            # Where and what it was, not what it said, which may quote anything.
+            message += f": {record.exc_info[0].__name__}\n"
+            message += "".join(traceback.format_tb(record.exc_info[2]))
+        line = head(record.levelname, record.created)
+        write({**line, "logger": record.name, "message": message})
+
+
+def configure(settings: Settings) -> None:
+    """Lets this package say what it has to say in lines of JSON on standard output."""
+    package = logging.getLogger("handler")
+    package.handlers = [JsonHandler()]
+    package.setLevel(settings.log_level)
+    package.propagate = False
+
+
+def head(level: str, at: float | None = None) -> dict[str, Any]:
+    """What every line begins with; ``at`` is in s since the epoch."""
+    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC)
+    return {"timestamp": moment.isoformat(timespec="milliseconds")[:23] + "Z", "level": level}
+
+
+def dump(line: dict[str, Any]) -> str:
+    return orjson.dumps(line, default=str).decode()
+
+
+def cold_start(ledger: Ledger, **fields: Any) -> None:
+    """Writes the line of a cold start."""
+    level = "ERROR" if "error" in fields else "INFO"
+    write({**head(level), "message": "cold start", **ledger.close(), **fields})
+
+
+def write(line: dict[str, Any]) -> None:
+    """Writes a line at once, so that those of several processes do not mix."""
+    sys.stdout.write(dump(line) + "\n")
+    sys.stdout.flush()
+
+
+def answered_once(workflow: object, line: "Record") -> None:
+    """Completes the ledger of a workflow with its first inference, and writes it."""
+    if ledger := unanswered.pop(id(workflow), None):
+        ledger.add("first_inference_ms", line["inference_ms"])
+        cold_start(ledger, model_digest=line["model_digest"], request_id=line.get("request_id"))
+
+
+class Record(dict[str, Any]):
+    """What is known of one request; it becomes its line in the log."""
+
+    def lap(self, name: str, started: float) -> float:
+        """Enters the ms since ``started``, and gives the moment that it is now."""
+        now = time.perf_counter()
+        self[name] = round((now - started) * 1e3, 3)
+        return now
+
+
+_record: ContextVar[Record] = ContextVar("record")
+
+
+def record() -> Record:
+    """The record of the request that this context answers."""
+    return _record.get(Record())
+
+
+class Observe:
+    """Writes the line of each request, and the response headers that say the same to its caller."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, routes: frozenset[str]) -> None:
+        self.app = app
+        self.routes = routes
+        self.on_lambda = settings.on_lambda
+        self.function = settings.function_name or "infernet-lambda"
+        self.lowest = logging.getLevelNamesMapping()[settings.log_level]
+        self.first = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        # Of another path than ours, not a word: there may be anything in it.
+        route = scope["path"] if scope["path"] in self.routes else "unknown"
+        line = Record(request_id=self._request_id(scope), route=route, cold=self.first)
+        self.first = False
+        if trace := _header(scope, b"x-amzn-trace-id"):
+            line["trace_id"] = trace
+        _record.set(line)
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                line["status"] = message["status"]
+                line.lap("total_ms", started)
+                message["headers"] = [*message["headers"], *_headers(line)]
+            elif message["type"] == "http.response.body":
+                line["bytes_out"] = line.get("bytes_out", 0) + len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed)
+        finally:
+            line.lap("total_ms", started)
+            self._write(line)
+
+    def _request_id(self, scope: Scope) -> str:
+        context = scope.get("aws.context")
+        return str(getattr(context, "aws_request_id", "") or uuid.uuid4())
+
+    def _write(self, line: Record) -> None:
+        status = line.setdefault("status", 499)  # as when the caller has gone
+        level = "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO"
+        if logging.getLevelNamesMapping()[level] < self.lowest:
+            return
+        written = {**head(level), "message": "request", **line}
+        if self.on_lambda:
+            written |= metrics(
+                self.function,
+                METRICS,
+                Requests=1,
+                Errors=int(status >= 500),
+                Unauthorized=int(status == 401),
+                ColdStarts=int(line["cold"]),
+                Duration=line["total_ms"],
+            )
+        write(written)
+
+
+def describe(data: Any) -> dict[str, Any]:
+    """Of a request's data the dtype and the shape, but nothing that a caller could have chosen."""
+    if not isinstance(data, dict):
+        return {}
+    found: dict[str, Any] = {}
+    dtype, values = data.get("dtype"), data.get("values")
+    shape: list[int] = []
+    if isinstance(dtype, str) and dtype in DTYPES:
+        found["dtype"] = dtype
+    while isinstance(values, list) and len(shape) < MAX_DIMENSIONS:
+        shape.append(len(values))
+        values = values[0] if values else None
+    return {**found, "shape": shape} if shape else found
+
+
+def metrics(function: str, declared: list[dict[str, str]], **values: float) -> dict[str, Any]:
+    """The block of the embedded metric format, and the values that it declares."""
+    directive = {"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": declared}
+    block = {"Timestamp": int(time.time() * 1e3), "CloudWatchMetrics": [directive]}
+    return {"_aws": block, "function": function, **values}
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found = next((value for key, value in scope["headers"] if key == name), None)
+    return None if found is None else found.decode("latin-1")[:256]
+
+
+def _headers(line: Record) -> list[tuple[bytes, bytes]]:
+    timings = [
+        f"{name[:-3]};dur={line[name]}"
+        for name in ("parse_ms", "load_ms", "inference_ms", "encode_ms", "total_ms")
+        if name in line
+    ]
+    found = {
+        "x-request-id": line["request_id"],
+        "x-cold-start": "1" if line["cold"] else "0",
+        "server-timing": ", ".join(timings),
+        "x-model-digest": line.get("model_digest"),
+    }
+    return [(key.encode(), value.encode()) for key, value in found.items() if value]
