@@ -101,14 +101,13 @@ class Tokens:
 class SecretTokens:
     """Admits who has one of the tokens in a secret, which may change while the process runs.
 
-    ``read`` gives them or raises SecretError; ``clock`` gives seconds that only grow.
+    ``read`` gives them or raises SecretError; ``clock`` counts seconds.
     """
 
     def __init__(
         self, read: Callable[[], list[str]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._read = read
-        self._clock = clock
+        self._read, self._clock = read, clock
         self._lock = threading.Lock()
         self._tokens: Tokens | None = None
         # The reading under way, or the last one; its result is what went wrong.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PERMISSIONS = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}
 MIN_CHARACTERS = 16
 # A dead endpoint must not hold a request for longer than two tries of these.
-CONNECT_SECONDS, READ_SECONDS, TRIES = 2, 4, 2
+CONNECT_SECONDS, READ_SECONDS, TRIES = 2, 3, 2
 
 
 def tokens_in(text: str) -> list[str]:

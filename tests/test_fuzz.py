@@ -56,6 +56,7 @@ def judge(body: bytes, response: Any) -> int:
 
 
 def test_no_body_is_answered_with_anything_else(
+    event_loop: None,
     settings_of: Callable[..., Settings],
 ) -> None:
     settings = settings_of(AWS_LAMBDA_RUNTIME_API="x", INFERNET_AUTH="none")

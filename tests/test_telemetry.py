@@ -55,7 +55,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_a_request_on_lambda_is_one_line_with_metrics(
-    settings_of: Read, capsys: pytest.CaptureFixture[str]
+    event_loop: None, settings_of: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler: Any = Mangum(app_of(settings_of(**LAMBDA)), lifespan="off")
     body = json.dumps({"source": 1, "destination": 0, "data": DATA})
