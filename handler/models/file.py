@@ -2,6 +2,8 @@
 
 import hashlib
 import mmap
+import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -85,8 +87,8 @@ class ModelFile:
             raise Corrupt(f"model {self._reference}: the file has another sha256")
 
 
-def digest_of(path: Path) -> str:
-    """The sha256 of a file's content, in hex."""
+def digest_of(path: Path, begun: Callable[[], None] = lambda: None) -> str:
+    """The sha256 of a file's content, in hex; ``begun`` is called when all that is left is that."""
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -94,8 +96,8 @@ def digest_of(path: Path) -> str:
             return hashlib.sha256().hexdigest()  # of an empty file, which cannot be mapped
         with content:
             content.madvise(mmap.MADV_SEQUENTIAL)
-            # In one call, during which other threads run, also one that never lets go of Python's
-            # lock, as torch.jit.load.
+            begun()
+            # In one call, so that it lets go of Python's lock once and for all.
             return hashlib.sha256(content).hexdigest()
 
 
@@ -106,8 +108,16 @@ def _done(digest: str) -> "Future[str]":
 
 
 def _on_a_thread(path: Path) -> "Future[str]":
+    """The digest to be, which is being computed when this returns.
+
+    It has to be: torch.jit.load, which may come next, does not let go of Python's lock.
+    """
+    begun = threading.Event()
     pool = ThreadPoolExecutor(1, "digest")
     try:
-        return pool.submit(digest_of, path)
+        digest = pool.submit(digest_of, path, begun.set)
+        digest.add_done_callback(lambda _: begun.set())
+        begun.wait()
+        return digest
     finally:
         pool.shutdown(wait=False)
