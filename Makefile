@@ -78,6 +78,7 @@ local: image ## Serve the image with sam local at http://127.0.0.1:3000.
 
 bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
 	$(BIN)/python -m bench $(RIE)
+	$(BIN)/python -m bench.load
 
 bench-flavours: setup ## Size, memory and cold start of the image for each format; needs Docker.
 	$(BIN)/python -m bench.flavours $(RIE)

@@ -1,41 +1,34 @@
 """The application: routes, middleware and error handlers, the same on Lambda and under a server."""
 
-import asyncio
-import inspect
 import logging
 import re
-import time
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler import __version__, formats, limits, protocol, resources
+from handler import __version__, resources
 from handler.auth import Access, BearerAuth, create_access
 from handler.catalog import Catalog
 from handler.deadline import after, bound_by
 from handler.drain import Drain
-from handler.errors import HandlerError, InferenceFailed, RequestTimeout, error_object
-from handler.ledger import unanswered
+from handler.errors import HandlerError, error_object
 from handler.lifecycle import WorkflowProvider
+from handler.service import ServiceOutput
 from handler.settings import Settings
-from handler.telemetry import Observe, answered_once, describe, record
+from handler.telemetry import Observe
 
 logger = logging.getLogger(__name__)
 
 SERVICE_PATH = "/service_output"
 ROUTES = frozenset({SERVICE_PATH, "/service-resources", "/", "/health", "/ready"})
-# How long a client of a server may take to send its request.
-BODY_SECONDS = 60
 
 
 def create_app(
@@ -111,90 +104,6 @@ def create_app(
     return app
 
 
-class ServiceOutput:
-    """``POST /service_output``.
-
-    A plain ASGI application: for a small model, Starlette's request and response objects would cost
-    as much as the prediction.
-    """
-
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
-        self.max_body_bytes = settings.max_body_bytes
-        self.on_lambda = settings.on_lambda
-        self.catalog = catalog
-        self.elements = limits.Elements(settings.max_elements)
-        self.slots = limits.Slots(settings.max_concurrency)
-        self.threads = anyio.CapacityLimiter(settings.max_concurrency)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limits.check_headers(scope, self.max_body_bytes)
-        # A Lambda environment has one request at a time, and a thread would cost it 370 us; a
-        # server must keep its event loop free for the others.
-        try:
-            if self.on_lambda:
-                answer = self.answer(await limits.read_body(receive, self.max_body_bytes))
-                answer = answer if isinstance(answer, bytes) else await answer
-            else:
-                answer = await self._serve(receive)
-        except ClientDisconnect:
-            return
-        length = str(len(answer)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    async def _serve(self, receive: Receive) -> bytes:
-        self.slots.check()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await limits.read_body(receive, self.max_body_bytes)
-        except TimeoutError:
-            raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS} s") from None
-        # From here on, for who sends slowly must not take a slot from the others.
-        with self.slots.taken():
-            answer = await anyio.to_thread.run_sync(self.answer, body, limiter=self.threads)
-            return answer if isinstance(answer, bytes) else await answer
-
-    def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
-        """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
-        line, moment = record(), time.perf_counter()
-        line["bytes_in"] = len(body)
-        request, form, call = self._read(body)
-        line |= {"source": request.source, "destination": request.answers_to, "format": form.name}
-        line |= describe(call.data)
-        moment = line.lap("parse_ms", moment)
-        workflow = self.catalog.get(call.model_id)
-        line["model_digest"] = getattr(workflow, "model_digest", None)
-        moment = line.lap("load_ms", moment)
-
-        def write(output: Any) -> bytes:
-            between = line.lap("inference_ms", moment)
-            if unanswered:
-                answered_once(workflow, line)
-            if self.on_lambda:
-                limits.check_output(output)
-            answer = formats.write(output, form, call, request.answers_to)
-            line.lap("encode_ms", between)
-            return limits.check_answer(answer) if self.on_lambda else answer
-
-        try:
-            output = workflow.inference(call.data)
-            return _later(output, write) if inspect.isawaitable(output) else write(output)
-        except Exception as error:
-            raise _workflow_failure(error) from None
-
-    def _read(self, body: bytes) -> tuple[protocol.InfernetInput, formats.Format, formats.Call]:
-        """The request in a body, its format, and what it asks for, all of it within the limits."""
-        must_count = self.elements.check_body(body)
-        request = protocol.parse(body)
-        if isinstance(request.data, str):
-            must_count = self.elements.check_hex(request.data)
-        form, call = formats.read(request)
-        if must_count:
-            self.elements.check(call.data)
-        return request, form, call
-
-
 class SingleSlashes:
     """Makes repeated slashes in a path one: a node appends to a URL that may end in a slash."""
 
@@ -226,23 +135,6 @@ def _of_a_server(settings: Settings) -> list[Middleware]:
         Middleware(Deadline, settings.deadline_seconds),
         Middleware(Drain, settings.max_body_bytes),
     ]
-
-
-async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:
-    try:
-        return write(await output)
-    except Exception as error:
-        raise _workflow_failure(error) from None
-
-
-def _workflow_failure(error: Exception) -> HandlerError:
-    """Whatever a workflow raises that is not meant for the caller is a 500 of one shape."""
-    if isinstance(error, HandlerError):
-        return error
-    # Where, but not what: the text of an exception from a model often quotes its input.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("the workflow raised %s\n%s", type(error).__name__, where)
-    return InferenceFailed(f"the workflow raised {type(error).__name__}")
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from handler.errors import SecretError
 
 if TYPE_CHECKING:
-    from handler.settings import Settings
+    from pydantic import SecretStr
 
 # By the service that an ARN names: the permission that reading takes.
 PERMISSIONS = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}
@@ -59,18 +59,18 @@ def read_tokens(arn: str) -> list[str]:
         raise SecretError(f"{variable}: the secret does not fit: {error}") from None
 
 
-def hub_token(settings: "Settings") -> str | None:
+def hub_token(direct: "SecretStr | None", arn: str | None) -> str | None:
     """The token for the Hugging Face hub, from the environment or from the secret that it names.
 
     Raises:
         SecretError: it cannot be had; says what to change.
     """
-    if settings.hub_token is not None:
-        return settings.hub_token.get_secret_value()
-    if settings.hub_token_secret_arn is None:
+    if direct is not None:
+        return direct.get_secret_value()
+    if arn is None:
         return None
     variable = "HUGGING_FACE_HUB_TOKEN_SECRET_ARN"
-    value = _json(read(settings.hub_token_secret_arn, variable))
+    value = _json(read(arn, variable))
     token = value.get("token") if isinstance(value, dict) else value
     if isinstance(token, str) and token.strip():
         return token.strip()

@@ -1,12 +1,15 @@
 import asyncio
+import importlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from mangum import Mangum
 from starlette.testclient import TestClient
 
 import handler
@@ -15,6 +18,7 @@ from handler.app import create_app
 from handler.errors import ConfigurationError, InvalidInput
 from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
+from handler.testing import function_url_event
 
 Read = Callable[..., Settings]
 Serve = Callable[..., TestClient]
@@ -333,3 +337,51 @@ def test_lambda_spends_no_thread_on_a_request(settings_of: Read) -> None:
     asyncio.run(call())
     assert threads == [threading.current_thread()]
     assert logging.getLogger("handler").level == logging.NOTSET
+
+
+class Deadline:
+    """A Lambda context with a second and a half left."""
+
+    aws_request_id = "1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 1_200
+
+
+@pytest.mark.parametrize("on_lambda", [False, True])
+def test_a_request_does_not_wait_for_a_load_beyond_its_time(
+    event_loop: None, settings_of: Read, monkeypatch: pytest.MonkeyPatch, on_lambda: bool
+) -> None:
+    """It is told so, and the load goes on for the next one."""
+    go_on = threading.Event()
+
+    def load() -> Any:
+        assert go_on.wait(30)
+        return Answering(lambda data: data)
+
+    provider = WorkflowProvider(load, 5)
+    body = json.dumps({"source": 1, "data": {"a": 1}})
+    if on_lambda:
+        main = importlib.import_module("handler.main")
+        app = create_app(settings_of(**OPEN_LAMBDA), provider)
+        monkeypatch.setattr(main, "adapter", Mangum(app, lifespan="off"))
+
+        def asked() -> tuple[int, Any]:
+            answer = main.handler(function_url_event(body=body), Deadline())
+            return answer["statusCode"], json.loads(answer["body"])
+    else:
+        client = TestClient(create_app(settings_of(INFERNET_DEADLINE_SECONDS="0.2"), provider))
+
+        def asked() -> tuple[int, Any]:
+            response = client.post("/service_output", content=body)
+            return response.status_code, response.json()
+
+    started = time.monotonic()
+    status, answer = asked()
+    assert (status, answer["code"]) == (504, "504") and "still being loaded" in answer[
+        "description"
+    ]
+    assert 0.1 < time.monotonic() - started < 5 and provider.state == "loading"
+    go_on.set()
+    provider.start().result(30)
+    assert asked() == (200, {"a": 1})

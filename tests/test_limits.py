@@ -11,7 +11,7 @@ import pytest
 from awslambdaric.lambda_runtime_marshaller import to_json
 from starlette.testclient import TestClient
 
-from handler import app, drain, limits, onchain
+from handler import drain, limits, onchain, service
 from handler.app import create_app
 from handler.errors import InvalidInput
 from handler.lifecycle import WorkflowProvider
@@ -255,9 +255,9 @@ def test_a_failure_gives_its_slot_back(settings_of: Read) -> None:
 def test_a_slow_sender_takes_no_slot_and_is_given_up(
     settings_of: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(service, "BODY_SECONDS", 0.2)
     provider = WorkflowProvider(lambda: Answering(lambda data: data), 5)
-    service = create_app(settings_of(INFERNET_MAX_CONCURRENCY="1"), provider)
+    app = create_app(settings_of(INFERNET_MAX_CONCURRENCY="1"), provider)
     scope = {"type": "http", "method": "POST", "path": "/service_output", "headers": []}
 
     async def call(chunks: Iterator[bytes]) -> list[Any]:
@@ -272,7 +272,7 @@ def test_a_slow_sender_takes_no_slot_and_is_given_up(
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await service({**scope, "query_string": b""}, receive, send)
+        await app({**scope, "query_string": b""}, receive, send)
         return sent
 
     async def both() -> None:

@@ -30,6 +30,10 @@ ARNS = {
 }
 
 
+def token_of(settings: Settings) -> str | None:
+    return hub_token(settings.hub_token, settings.hub_token_secret_arn)
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -217,16 +221,16 @@ def test_the_hub_s_token_may_be_secret_too(
     aws: None, settings_of: Read, service: str, text: str
 ) -> None:
     arn = store(service, text)
-    assert hub_token(settings_of(HUGGING_FACE_HUB_TOKEN_SECRET_ARN=arn)) == "hf_abc"
+    assert token_of(settings_of(HUGGING_FACE_HUB_TOKEN_SECRET_ARN=arn)) == "hf_abc"
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"tokens": ["x"]}', '{"token": 1}', '{"token": ""}'])
 def test_a_malformed_hub_token(aws: None, settings_of: Read, text: str) -> None:
     settings = settings_of(HUGGING_FACE_HUB_TOKEN_SECRET_ARN=store("secretsmanager", text))
     with pytest.raises(SecretError, match="HUGGING_FACE_HUB_TOKEN_SECRET_ARN: the secret does not"):
-        hub_token(settings)
+        token_of(settings)
 
 
 def test_the_hub_s_token_from_the_environment(settings_of: Read) -> None:
-    assert hub_token(settings_of()) is None
-    assert hub_token(settings_of(HF_TOKEN="hf_abc")) == "hf_abc"
+    assert token_of(settings_of()) is None
+    assert token_of(settings_of(HF_TOKEN="hf_abc")) == "hf_abc"

@@ -30,7 +30,7 @@ def resolve(reference: Reference, settings: Settings) -> Remote:
         ModelError: says which of token, gated repository, revision or file is wrong.
     """
     # False: never a token that happens to lie on this machine.
-    token = hub_token(settings) or False
+    token = hub_token(settings.hub_token, settings.hub_token_secret_arn) or False
     try:
         url = hf_hub_url(reference.container, reference.path, revision=reference.version)
         found = get_hf_file_metadata(url, token=token, timeout=read_seconds())
