@@ -29,6 +29,8 @@ METRICS = [
     {"Name": "ColdStarts", "Unit": "Count"},
     {"Name": "Duration", "Unit": "Milliseconds"},
 ]
+DIRECTIVES = [{"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": METRICS}]
+LEVELS = logging.getLevelNamesMapping()
 
 
 class JsonHandler(logging.Handler):
@@ -54,12 +56,12 @@ def configure(settings: Settings) -> None:
 
 def head(level: str, at: float | None = None) -> dict[str, Any]:
     """What every line begins with; ``at`` is in s since the epoch."""
-    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC)
-    return {"timestamp": moment.isoformat(timespec="milliseconds")[:23] + "Z", "level": level}
+    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    return {"timestamp": moment, "level": level}
 
 
 def dump(line: dict[str, Any]) -> str:
-    return orjson.dumps(line, default=str).decode()
+    return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
 def cold_start(ledger: Ledger, **fields: Any) -> None:
@@ -107,7 +109,7 @@ class Observe:
         self.routes = routes
         self.on_lambda = settings.on_lambda
         self.function = settings.function_name or "infernet-lambda"
-        self.lowest = logging.getLevelNamesMapping()[settings.log_level]
+        self.lowest = LEVELS[settings.log_level]
         self.first = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,6 +136,9 @@ class Observe:
 
         try:
             await self.app(scope, receive, observed)
+        except Exception:
+            line["status"] = 500  # as Starlette answers, outside of all this
+            raise
         finally:
             line.lap("total_ms", started)
             self._write(line)
@@ -145,19 +150,19 @@ class Observe:
     def _write(self, line: Record) -> None:
         status = line.setdefault("status", 499)  # as when the caller has gone
         level = "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO"
-        if logging.getLevelNamesMapping()[level] < self.lowest:
+        if LEVELS[level] < self.lowest:
             return
         written = {**head(level), "message": "request", **line}
         if self.on_lambda:
-            written |= metrics(
-                self.function,
-                METRICS,
-                Requests=1,
-                Errors=int(status >= 500),
-                Unauthorized=int(status == 401),
-                ColdStarts=int(line["cold"]),
-                Duration=line["total_ms"],
-            )
+            written |= {
+                "_aws": {"Timestamp": int(time.time() * 1e3), "CloudWatchMetrics": DIRECTIVES},
+                "function": self.function,
+                "Requests": 1,
+                "Errors": int(status >= 500),
+                "Unauthorized": int(status == 401),
+                "ColdStarts": int(line["cold"]),
+                "Duration": line["total_ms"],
+            }
         write(written)
 
 
@@ -174,13 +179,6 @@ def describe(data: Any) -> dict[str, Any]:
         shape.append(len(values))
         values = values[0] if values else None
     return {**found, "shape": shape} if shape else found
-
-
-def metrics(function: str, declared: list[dict[str, str]], **values: float) -> dict[str, Any]:
-    """The block of the embedded metric format, and the values that it declares."""
-    directive = {"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": declared}
-    block = {"Timestamp": int(time.time() * 1e3), "CloudWatchMetrics": [directive]}
-    return {"_aws": block, "function": function, **values}
 
 
 def _header(scope: Scope, name: bytes) -> str | None:
