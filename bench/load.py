@@ -56,22 +56,26 @@ class Run:
                 + body
             )
             try:
-                status = await self._answer(reader)
+                status, closing = await self._answer(reader)
             except (ConnectionError, asyncio.IncompleteReadError):
                 self.lost += 1
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 continue
             self.milliseconds.append((time.perf_counter() - started) * 1e3)
             self.counts[deserved, status] += 1
+            if closing:  # as hypercorn does after a thousand requests
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> int:
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[int, bool]:
+        """The status of the next answer, and whether the connection ends with it."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         answer = json.loads(await reader.readexactly(length))
         status = int(head.split()[1])
         assert ("code" in answer) == (status != 200)
-        return status
+        return status, "connection: close" in head
 
 
 def resident(group: int) -> int:
