@@ -34,6 +34,7 @@ class WorkflowProvider:
         self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._attempt: Future[Workflow] | None = None
+        self._workflow: Workflow | None = None
         self._failed_at = 0.0
         self.ledger: Ledger | None = None
         # Until when somebody waits, on the monotonic clock; infinite when nobody does yet.
@@ -70,9 +71,9 @@ class WorkflowProvider:
             Unavailable: it cannot be loaded; says why.
             DeadlineExceeded: the caller's time is up; loading goes on for the next one.
         """
-        attempt = self._attempt
-        if attempt is None or not attempt.done() or attempt.exception() is not None:
-            attempt = self.start()
+        if self._workflow is not None:  # without the locks of a future, at every request
+            return self._workflow
+        attempt = self.start()
         if attempt.done():
             return attempt.result()
         seconds = time_left()
@@ -114,6 +115,7 @@ class WorkflowProvider:
             self._fail(attempt, Unavailable(f"the workflow raised {type(error).__name__} in setup"))
         else:
             unanswered[id(workflow)] = self.ledger
+            self._workflow = workflow
             attempt.set_result(workflow)
 
     def _fail(self, attempt: "Future[Workflow]", error: HandlerError) -> None:

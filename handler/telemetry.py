@@ -98,7 +98,7 @@ _record: ContextVar[Record] = ContextVar("record")
 
 def record() -> Record:
     """The record of the request that this context answers."""
-    return _record.get(Record())
+    return _record.get(None) or Record()
 
 
 class Observe:
@@ -117,12 +117,7 @@ class Observe:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        # Of another path than ours, not a word: there may be anything in it.
-        route = scope["path"] if scope["path"] in self.routes else "unknown"
-        line = Record(request_id=self._request_id(scope), route=route, cold=self.first)
-        self.first = False
-        if trace := _header(scope, b"x-amzn-trace-id"):
-            line["trace_id"] = trace
+        line = self._begun(scope)
         _record.set(line)
 
         async def observed(message: Message) -> None:
@@ -140,30 +135,44 @@ class Observe:
             line["status"] = 500  # as Starlette answers, outside of all this
             raise
         finally:
-            line.lap("total_ms", started)
+            if "total_ms" not in line:
+                line.lap("total_ms", started)
             self._write(line)
 
-    def _request_id(self, scope: Scope) -> str:
-        context = scope.get("aws.context")
-        return str(getattr(context, "aws_request_id", "") or uuid.uuid4())
+    def _begun(self, scope: Scope) -> Record:
+        path = scope["path"]
+        line = Record(
+            timestamp=None,
+            level=None,
+            message="request",
+            request_id=getattr(scope.get("aws.context"), "aws_request_id", None)
+            or str(uuid.uuid4()),
+            # Of another path than ours, not a word: there may be anything in it.
+            route=path if path in self.routes else "unknown",
+            cold=self.first,
+        )
+        self.first = False
+        for name, value in scope["headers"]:
+            if name == b"x-amzn-trace-id":
+                line["trace_id"] = value.decode("latin-1")[:256]
+        return line
 
     def _write(self, line: Record) -> None:
         status = line.setdefault("status", 499)  # as when the caller has gone
         level = "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO"
         if LEVELS[level] < self.lowest:
             return
-        written = {**head(level), "message": "request", **line}
+        now = time.time()
+        line["timestamp"], line["level"] = datetime.fromtimestamp(now, UTC), level
         if self.on_lambda:
-            written |= {
-                "_aws": {"Timestamp": int(time.time() * 1e3), "CloudWatchMetrics": DIRECTIVES},
-                "function": self.function,
-                "Requests": 1,
-                "Errors": int(status >= 500),
-                "Unauthorized": int(status == 401),
-                "ColdStarts": int(line["cold"]),
-                "Duration": line["total_ms"],
-            }
-        write(written)
+            line["_aws"] = {"Timestamp": int(now * 1e3), "CloudWatchMetrics": DIRECTIVES}
+            line["function"] = self.function
+            line["Requests"] = 1
+            line["Errors"] = int(status >= 500)
+            line["Unauthorized"] = int(status == 401)
+            line["ColdStarts"] = int(line["cold"])
+            line["Duration"] = line["total_ms"]
+        write(line)
 
 
 def describe(data: Any) -> dict[str, Any]:
@@ -181,21 +190,16 @@ def describe(data: Any) -> dict[str, Any]:
     return {**found, "shape": shape} if shape else found
 
 
-def _header(scope: Scope, name: bytes) -> str | None:
-    found = next((value for key, value in scope["headers"] if key == name), None)
-    return None if found is None else found.decode("latin-1")[:256]
+TIMINGS = [(f"{name}_ms", name) for name in ("parse", "load", "inference", "encode", "total")]
 
 
 def _headers(line: Record) -> list[tuple[bytes, bytes]]:
-    timings = [
-        f"{name[:-3]};dur={line[name]}"
-        for name in ("parse_ms", "load_ms", "inference_ms", "encode_ms", "total_ms")
-        if name in line
+    timings = ", ".join([f"{name};dur={line[key]}" for key, name in TIMINGS if key in line])
+    found = [
+        (b"x-request-id", line["request_id"].encode()),
+        (b"x-cold-start", b"1" if line["cold"] else b"0"),
+        (b"server-timing", timings.encode()),
     ]
-    found = {
-        "x-request-id": line["request_id"],
-        "x-cold-start": "1" if line["cold"] else "0",
-        "server-timing": ", ".join(timings),
-        "x-model-digest": line.get("model_digest"),
-    }
-    return [(key.encode(), value.encode()) for key, value in found.items() if value]
+    if digest := line.get("model_digest"):
+        found.append((b"x-model-digest", digest.encode()))
+    return found
