@@ -77,8 +77,8 @@ local: image ## Serve the image with sam local at http://127.0.0.1:3000.
 	$(SAM) local start-api
 
 bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
-	$(BIN)/python -m bench $(RIE)
 	$(BIN)/python -m bench.load
+	$(BIN)/python -m bench $(RIE)
 
 bench-flavours: setup ## Size, memory and cold start of the image for each format; needs Docker.
 	$(BIN)/python -m bench.flavours $(RIE)

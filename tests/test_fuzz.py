@@ -20,6 +20,7 @@ from tests.fuzz import cases
 
 CASES = int(os.environ.get("FUZZ_CASES", "5000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261124"))
+OBSERVED = ("x-request-id", "x-cold-start", "server-timing")
 DEMO = DEMO_MODEL.read_bytes()
 DIGEST = f"sha256={hashlib.sha256(DEMO).hexdigest()}; size={len(DEMO)}"
 GROWTH_BYTES = 8 * 1024 * 1024
@@ -40,7 +41,10 @@ def judge(body: bytes, response: Any) -> int:
     }
     if status == 200:
         headers["x-model-digest"] = DIGEST
-    assert headers.items() <= response["headers"].items()
+    found = dict(response["headers"])
+    assert headers.items() <= found.items()
+    assert found.pop("x-model-digest", DIGEST) == DIGEST
+    assert found.keys() == {*headers, *OBSERVED} - {"x-model-digest"}
     if status != 200:
         assert status in (400, 422), body
         assert answer.keys() == {"code", "name", "description"}, body
