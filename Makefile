@@ -4,16 +4,21 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 # PyTorch's index of CPU wheels: the default index would bring gigabytes of CUDA along.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 SAM_CLI_VERSION := 1.170.0
+CHECKOV_VERSION := 3.3.30
 # Every format of models, for the tests; a service needs the one of its own.
 EXTRAS := torch,onnx,sklearn,xgboost,lightgbm,server,cli,dev
 
 VENV := .venv
 # aws-sam-cli pins versions that clash with ours, so it has an environment of its own.
 TOOLS_VENV := .venv-tools
+# checkov as well.
+CHECK_VENV := .venv-check
 BIN := $(VENV)/bin
 SAM := SAM_CLI_TELEMETRY=0 $(TOOLS_VENV)/bin/sam
 VENV_READY := $(VENV)/.ready
 TOOLS_READY := $(TOOLS_VENV)/.sam-$(SAM_CLI_VERSION)
+CHECK_READY := $(CHECK_VENV)/.checkov-$(CHECKOV_VERSION)
+TEMPLATES := template.yaml infra/efs.yaml infra/observability.yaml infra/registry.yaml
 # The wheel of aws-sam-cli carries AWS's Runtime Interface Emulator.
 MACHINE := $(subst aarch64,arm64,$(shell uname -m))
 RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
@@ -39,6 +44,11 @@ $(TOOLS_READY):
 	@chmod +x $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-*
 	@touch $@
 
+$(CHECK_READY):
+	$(PYTHON) -m venv $(CHECK_VENV)
+	$(CHECK_VENV)/bin/pip install --quiet checkov==$(CHECKOV_VERSION) check-jsonschema==0.39.0
+	@touch $@
+
 demo: setup ## The main job: the demo model behind the real Lambda runtime interface.
 	@$(BIN)/python -m handler.demo $(RIE)
 
@@ -52,12 +62,14 @@ test-full: test ## All tests, and the long ones: 50,000 bodies that nobody shoul
 	FUZZ_CASES=50000 KILL_ROUNDS=300 $(BIN)/python -m pytest --timeout 1800 \
 		tests/test_fuzz.py tests/integration/test_shared_cache.py
 
-check: setup ## Format, lint, types, templates.
+check: setup $(CHECK_READY) ## Format, lint, types, templates.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint $(TEMPLATES)
 	$(SAM) validate --lint --region us-east-1
+	$(CHECK_VENV)/bin/checkov --quiet --compact --skip-download $(addprefix -f ,$(TEMPLATES))
+	$(CHECK_VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: setup ## Rewrite the code to the one style.
 	$(BIN)/ruff format .
@@ -84,4 +96,4 @@ bench-flavours: setup ## Size, memory and cold start of the image for each forma
 	$(BIN)/python -m bench.flavours $(RIE)
 
 clean: ## Remove what the targets above made.
-	rm -rf $(VENV) $(TOOLS_VENV) .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

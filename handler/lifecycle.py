@@ -52,7 +52,7 @@ class WorkflowProvider:
     @property
     def cold_start(self) -> dict[str, Any]:
         """What the load cost, as far as it is known: phases in ms, bytes, peak memory."""
-        return {} if self.ledger is None else self.ledger.entries
+        return {} if self.ledger is None else dict(self.ledger.close())
 
     def start(self) -> "Future[Workflow]":
         """The attempt to load that is under way, was made, or is begun by this call."""

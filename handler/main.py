@@ -16,6 +16,7 @@ from handler.catalog import allowed_references
 from handler.deadline import bound_by
 from handler.errors import ConfigurationError, HandlerError, error_object
 from handler.lifecycle import WorkflowProvider, begin, load_workflow
+from handler.resources import served
 from handler.settings import Runtime, Settings, get_settings
 from handler.workflows import Workflow
 
@@ -109,4 +110,6 @@ def _warm(*, load: bool) -> dict[str, Any]:
             provider.get()
         except HandlerError as error:
             return error_object(error.status, error.description)
+        found = {"warmer": True, "workflow": provider.state, **served(provider)}
+        return {**found, "cold_start": provider.cold_start}
     return {"warmer": True, "workflow": provider.state}

@@ -11,6 +11,8 @@ from handler.cli.lock import lock
 from handler.cli.node_config import node_config
 from handler.cli.publish import publish
 from handler.cli.serve import serve
+from handler.cli.set_model import set_model
+from handler.cli.warm import warm
 
 # Rich's boxes and tracebacks are for people; the output here is read by scripts as well.
 app = typer.Typer(
@@ -45,3 +47,5 @@ app.command()(lock)
 app.command()(publish)
 app.command()(doctor)
 app.command("node-config")(node_config)
+app.command()(warm)
+app.command("set-model")(set_model)

@@ -6,11 +6,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from handler.errors import SecretError
-from handler.secret import read, tokens_in
+from handler.cli import report
 
 IMAGE = "infernet-lambda"
-URL_OUTPUT, SECRET_OUTPUT = "ServiceUrl", "BearerSecretArn"
 
 
 def node_config(
@@ -28,15 +26,10 @@ def node_config(
 
     Example: infernet-lambda node-config --stack iris --id iris > part.json
     """
-    if (url is None) == (stack is None):
-        raise typer.BadParameter("give one of --url and --stack")
-    if stack is not None:
-        url, found = _from_stack(stack)
-        bearer = bearer or found
+    url, bearer = report.service("node-config", url, bearer, stack)
     name = name or stack
     if not name:
         raise typer.BadParameter("give the name of the service", param_hint="--id")
-    assert url is not None
     container: dict[str, Any] = {
         "id": name,
         "image": IMAGE,
@@ -70,36 +63,3 @@ def _notes(bearer: str | None) -> list[str]:
         else "without a bearer the node asks as a stranger: give --bearer if the service wants one",
         "then check the service: infernet-lambda doctor --url URL --bearer TOKEN",
     ]
-
-
-def _from_stack(stack: str) -> tuple[str, str | None]:
-    """The URL and the token that a stack's outputs lead to."""
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ModuleNotFoundError:
-        raise _failed("--stack needs boto3") from None
-    try:
-        found = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-        outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
-        if URL_OUTPUT not in outputs:
-            raise _failed(f"stack {stack} has no output {URL_OUTPUT}: is it one of this project?")
-        if SECRET_OUTPUT not in outputs:
-            return outputs[URL_OUTPUT], None
-        return outputs[URL_OUTPUT], _first_token(outputs[SECRET_OUTPUT])
-    except (BotoCoreError, ClientError) as error:
-        raise _failed(f"stack {stack}: {error}") from None
-
-
-def _first_token(arn: str) -> str:
-    try:
-        return tokens_in(read(arn, SECRET_OUTPUT))[0]
-    except SecretError as error:
-        raise _failed(error.description) from None
-    except ValueError as error:
-        raise _failed(f"{SECRET_OUTPUT}: the secret does not fit: {error}") from None
-
-
-def _failed(problem: str) -> typer.Exit:
-    typer.echo(f"infernet-lambda node-config: {problem}", err=True)
-    return typer.Exit(1)

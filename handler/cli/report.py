@@ -11,12 +11,16 @@ from handler.models.cache import Progress
 from handler.models.reference import Reference, parse_reference
 
 
+class Failed(Exception):
+    """What a command could not do, and why, in one line."""
+
+
 @contextmanager
 def failures(command: str) -> Iterator[None]:
-    """Turns an error of the service into one line and exit status 1."""
+    """Turns an error of the service, or of a command, into one line and exit status 1."""
     try:
         yield
-    except HandlerError as error:
+    except (HandlerError, Failed) as error:
         typer.echo(f"infernet-lambda {command}: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -27,6 +31,25 @@ def reference(text: str) -> Reference:
         return parse_reference(text)
     except ConfigurationError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def service(
+    command: str, url: str | None, bearer: str | None, stack: str | None
+) -> tuple[str, str | None]:
+    """The URL and the token of the service that a command's options name, one way or the other.
+
+    Exit status 2 when they name none or two, 1 when the stack does not say.
+    """
+    if url is not None and stack is None:
+        return url, bearer
+    if url is not None or stack is None:
+        raise typer.BadParameter("give one of --url and --stack")
+    # boto3, which other commands need not pay for.
+    from handler.cli.stack import door
+
+    with failures(command):
+        found, token = door(stack)
+    return found, bearer or token
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
 import pytest
+from moto import mock_aws
 from typer.testing import CliRunner
 
 from handler.cli.commands import app
@@ -357,3 +359,23 @@ def test_a_file_that_is_no_data_is_wrong_usage(tmp_path: Path, content: str) -> 
     for path in (file, tmp_path / "missing"):
         result = CliRunner().invoke(app, ["doctor", "--url", "http://x", "--data", str(path)])
         assert result.exit_code == 2 and "--data" in result.output
+
+
+def test_a_stack_knows_where_its_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with serving(Stub()) as url, mock_aws():
+        arn = boto3.client("secretsmanager").create_secret(Name="s", SecretString=TOKEN)["ARN"]
+        outputs = {"ServiceUrl": {"Value": url}, "BearerSecretArn": {"Value": arn}}
+        resources = {"Bucket": {"Type": "AWS::S3::Bucket"}}
+        boto3.client("cloudformation").create_stack(
+            StackName="iris",
+            TemplateBody=json.dumps({"Resources": resources, "Outputs": outputs}),
+        )
+        result = CliRunner().invoke(app, ["doctor", "--stack", "iris", "--json"])
+        assert result.exit_code == 0 and json.loads(result.stdout)["url"] == url
+        missing = CliRunner().invoke(app, ["doctor", "--stack", "another"])
+    assert missing.exit_code == 1 and "does not exist" in missing.stderr
+    for wrong in ([], ["--stack", "iris", "--url", "http://127.0.0.1"]):
+        assert CliRunner().invoke(app, ["doctor", *wrong]).exit_code == 2

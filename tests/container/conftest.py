@@ -59,12 +59,13 @@ def image() -> str:
 
 
 class Container:
-    """A running container whose port 3000 or 8080 is published on the loopback interface."""
+    """A running container whose port, if it has one, is published on the loopback interface."""
 
-    def __init__(self, identifier: str, port: int) -> None:
+    def __init__(self, identifier: str, port: int | None) -> None:
         self.id = identifier
-        published = docker("port", identifier, str(port)).splitlines()[0]
-        self.url = f"http://{published}"
+        if port is not None:
+            published = docker("port", identifier, str(port)).splitlines()[0]
+            self.url = f"http://{published}"
 
     def post(self, path: str, body: Any, timeout: float = 60) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", json=body, timeout=timeout)
@@ -90,17 +91,10 @@ def run(image: str) -> Iterator[Run]:
     started: list[str] = []
 
     def start(
-        options: list[str], arguments: list[str], *, name: str = image, port: int = 3000
+        options: list[str], arguments: list[str], *, name: str = image, port: int | None = 3000
     ) -> Container:
-        command = [
-            "run",
-            "--detach",
-            "--publish",
-            f"127.0.0.1:0:{port}",
-            *options,
-            name,
-            *arguments,
-        ]
+        published = [] if port is None else ["--publish", f"127.0.0.1:0:{port}"]
+        command = ["run", "--detach", *published, *options, name, *arguments]
         started.append(docker(*command))
         return Container(started[-1], port)
 

@@ -1,7 +1,11 @@
 """``sam local start-api`` without flags, after ``sam build`` without flags."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from handler.cli.commands import app
-from handler.testing import free_port, wait_for_port
-from tests.container.conftest import answers, eventually
+from handler.testing import free_port, function_url_event, wait_for_port
+from tests.container.conftest import answers, docker, eventually
 from tests.container.test_image import check
-from tests.processes import SAM, running
+from tests.processes import ROOT, SAM, running
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
@@ -58,3 +62,40 @@ def test_the_doctor_finds_nothing_that_a_node_would_meet(url: str) -> None:
     # The emulator cuts an event of more than 6 MB in two, where Lambda refuses it.
     assert failed.keys() <= {"oversize"}, failed
     assert len(report["checks"]) == 13
+
+
+def test_the_default_is_the_storage_profile_tmp(url: str) -> None:
+    """The container that answers, which lives no longer, has the template's defaults."""
+
+    def at_work() -> list[str]:
+        rows = docker("ps", "--format", "{{.Image}} {{.ID}}").splitlines()
+        return [row.split()[1] for row in rows if row.startswith("servicefunction")]
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.get, url, timeout=60)
+        identifier = eventually(at_work)[0]
+        (container,) = json.loads(docker("inspect", identifier))
+        assert asked.result().status_code == 200
+    variables = container["Config"]["Env"]
+    assert "MODEL_CACHE_DIR=/tmp/models" in variables
+    assert "CLASSIC_INF_MAX_MODELS=4" in variables
+
+
+def test_an_event_of_a_function_url_is_answered(
+    image: str, demo: tuple[Any, Any], tmp_path: Path
+) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(function_url_event(body=json.dumps(demo[0]))))
+    process = subprocess.run(
+        [SAM, "local", "invoke", "ServiceFunction", "--event", str(event)],
+        cwd=ROOT,
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout.splitlines()[-1])
+    assert answer["statusCode"] == 200
+    check(json.loads(answer["body"]), demo[1])

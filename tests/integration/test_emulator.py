@@ -74,7 +74,9 @@ def test_a_warming_ping_does_not_touch_the_model(emulated: START) -> None:
             assert service.invoke(recorded(name)) == {"warmer": True, "workflow": "unloaded"}
         assert json.loads(service.invoke(health)["body"])["workflow"] == "unloaded"
         loaded = service.invoke({"warmer": True, "load": True})
-        assert loaded == {"warmer": True, "workflow": "ready"}
+        assert loaded["warmer"] is True and loaded["workflow"] == "ready"
+        assert loaded["model"].endswith("/demo/model.torch")
+        assert loaded["digest"].startswith("sha256=") and loaded["cold_start"]["load_ms"] > 0
         assert service.invoke(recorded("sqs"))["code"] == "400"
 
 
