@@ -1,6 +1,7 @@
 """The environment, read once and frozen. Nothing else in the package reads ``os.environ``."""
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -72,6 +73,9 @@ def _secret_arn(value: str | None) -> str | None:
     return value
 
 
+# The memory that buys one CPU of Lambda.
+CPU_MB = 1769
+
 SecretArn = Annotated[str | None, AfterValidator(_secret_arn)]
 
 
@@ -107,6 +111,9 @@ class Runtime(BaseSettings):
     initialization_type: str = _env("AWS_LAMBDA_INITIALIZATION_TYPE", default="on-demand")
     aws_sam_local: str = _env("AWS_SAM_LOCAL", default="")
     function_name: str | None = _env("AWS_LAMBDA_FUNCTION_NAME", default=None)
+    memory_mb: str = _env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", default="")
+    # The number that libraries of linear algebra go by; ``serve`` sets it for its workers.
+    omp_num_threads: str = _env("OMP_NUM_THREADS", default="")
 
     @classmethod
     def settings_customise_sources(
@@ -123,6 +130,20 @@ class Runtime(BaseSettings):
     def on_lambda(self) -> bool:
         """Whether this process is a Lambda environment: one request at a time."""
         return self.runtime_api is not None
+
+    @property
+    def threads(self) -> int:
+        """How many threads a model gets: no more than there are CPUs to run them.
+
+        A Lambda environment sees more CPUs than its memory buys; a thread too many is throttled in
+        the middle of its work, and the others wait for it.
+        """
+        if self.omp_num_threads.isdigit():
+            return max(1, int(self.omp_num_threads))
+        cpus = len(os.sched_getaffinity(0))
+        if self.on_lambda and self.memory_mb.isdigit():
+            return max(1, min(cpus, round(int(self.memory_mb) / CPU_MB)))
+        return cpus
 
     @property
     def sam_local(self) -> bool:

@@ -7,6 +7,7 @@ from handler.errors import ConfigurationError
 from handler.settings import Runtime, Settings, default_cache_dir
 
 Read = Callable[..., Settings]
+LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
 
 
 def test_defaults(settings_of: Read) -> None:
@@ -148,3 +149,25 @@ def test_models_are_kept_on_the_mounted_efs(tmp_path: Path, mounts: str, folder:
     (tmp_path / "mounts").write_text(mounts)
     assert default_cache_dir(tmp_path / "mounts") == Path(folder)
     assert default_cache_dir(tmp_path / "none") == Path("/tmp/models")
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({}, 8),
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "4,2"}, 8),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}, 8),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512", **LAMBDA}, 1),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", **LAMBDA}, 1),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538", **LAMBDA}, 2),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240", **LAMBDA}, 6),
+        ({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "", **LAMBDA}, 8),
+    ],
+)
+def test_threads_are_no_more_than_the_cpus_to_run_them(
+    settings_of: Read, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], threads: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert settings_of(**environment).threads == threads

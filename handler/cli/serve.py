@@ -1,5 +1,6 @@
 """``infernet-lambda serve``: the application under hypercorn."""
 
+import os
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ def serve(
     """
     # Not at the top: every command imports this file.
     from handler.auth import Closed, read_access
+    from handler.settings import Runtime
 
     # Each worker would find the same, and say so in a line of its own.
     if isinstance(access := read_access(), Closed):
@@ -43,6 +45,8 @@ def serve(
         from hypercorn.__main__ import main as hypercorn
     except ModuleNotFoundError:
         sys.exit("infernet-lambda serve: needs an extra: pip install 'infernet-lambda[server]'")
+    # Workers that each started a thread a CPU would stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, Runtime().threads // max(1, workers))))
     arguments = [
         APPLICATION,
         *(f"--bind={address}" for address in bind or [DEFAULT_BIND]),

@@ -1,7 +1,6 @@
 """Serves a LightGBM model, from its native text."""
 
 import logging
-import os
 import re
 from typing import Any
 
@@ -58,7 +57,7 @@ class LightGBMInferenceWorkflow(BoosterWorkflow):
         return Booster(model, model.num_feature(), KINDS.get(objective, "value"))
 
     def scores(self, rows: Array, *, raw: bool) -> Array:
-        threads = len(os.sched_getaffinity(0))
+        threads = self.settings.threads
         found: Array = self.model.model.predict(rows, raw_score=raw, num_threads=threads)
         return found
 

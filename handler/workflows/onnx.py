@@ -1,6 +1,5 @@
 """Serves an ONNX model with onnxruntime. Torch is neither imported nor needed."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ class OnnxInferenceWorkflow(ModelWorkflow):
         _refuse_other_files(file)
         options = ort.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = self.settings.threads
         options.inter_op_num_threads = 1
         try:
             session = ort.InferenceSession(file.path, options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,6 @@
 """Serves a torch model: what its file holds is the business of ``torch_files``."""
 
 import dis
-import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class TorchInferenceWorkflow(ModelWorkflow):
         self.architecture = Architecture(model_class, model_class_kwargs or {})
 
     def load(self, file: ModelFile) -> Any:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(self.settings.threads)
         return load_model(file, self.settings, self.architecture)
 
     def do_preprocessing(self, input_data: Any) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """Serves an XGBoost model, from its native JSON or UBJSON."""
 
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ class XGBoostInferenceWorkflow(BoosterWorkflow):
     def open(self, file: ModelFile) -> Booster:
         content = file.path.read_bytes()
         xgboost_files.check_model(xgboost_files.parsed(content))
-        model = xgboost.Booster({"nthread": len(os.sched_getaffinity(0)), "verbosity": 0})
+        model = xgboost.Booster({"nthread": self.settings.threads, "verbosity": 0})
         try:
             model.load_model(bytearray(content))
             learner = json.loads(model.save_config())["learner"]
@@ -50,7 +49,7 @@ class XGBoostInferenceWorkflow(BoosterWorkflow):
         booster: Any = self.model.model
         try:
             # XGBoost takes infinity for a mistake in the data.
-            matrix = xgboost.DMatrix(rows, nthread=len(os.sched_getaffinity(0)))
+            matrix = xgboost.DMatrix(rows, nthread=self.settings.threads)
         except xgboost.core.XGBoostError as error:
             raise InvalidInput(f"data: the model refuses it: {_message(error)}") from error
         found: Array = booster.predict(
