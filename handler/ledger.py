@@ -4,6 +4,7 @@ imports_ms, settings_ms   before the first load
 import_workflow_ms        the class, and the library behind it
 resolve_ms                asking the source what a reference denotes
 download_ms, download_bytes
+fetch_wait_ms             waiting for both after import_workflow_ms, beside which they run
 load_ms                   from a file to a model; the digest is computed at the same time
 verify_ms                 waiting for the digest after that
 total_ms                  the load as a whole

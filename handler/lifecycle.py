@@ -6,18 +6,26 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LoadTimeout
-from typing import Any, Literal
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from handler.deadline import bound_by, time_left
 from handler.errors import DeadlineExceeded, HandlerError, Unavailable
-from handler.ledger import Ledger, keep, phase, unanswered
+from handler.ledger import Ledger, count, keep, phase, unanswered
 from handler.settings import Settings
 from handler.telemetry import cold_start
-from handler.workflows import Workflow, create_workflow, workflow_of_model
+from handler.workflows import Workflow, configured_model, create_workflow, workflow_of_model
+
+if TYPE_CHECKING:
+    from handler.models.reference import Reference
 
 logger = logging.getLogger(__name__)
 
 MODEL_ARGUMENTS = {"model", "model_name", "model_source", "model_args"}
+
+# What the ledger of a load takes over from that of a fetch beside it.
+FETCH_ENTRIES = {"resolve_ms", "download_ms", "download_bytes"}
 
 State = Literal["unloaded", "loading", "ready", "failed"]
 
@@ -139,11 +147,47 @@ def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
     if model is not None:
         kept = {name: value for name, value in kwargs.items() if name not in MODEL_ARGUMENTS}
         args, kwargs = [], {**kept, "model": model}
-    path = settings.workflow_class or workflow_of_model(args, kwargs, settings)
+    path, fetching = settings.workflow_class, None
+    if path is None:
+        reference = configured_model(args, kwargs, settings)
+        path = workflow_of_model(reference, settings)
+        if reference is not None and reference.scheme != "file":
+            fetching = _fetching(reference, settings)
     with phase("import_workflow"):
         workflow = create_workflow(path, args, kwargs)
+    if fetching is not None:
+        with phase("fetch_wait"):
+            entries = fetching.result()
+        for name in FETCH_ENTRIES & entries.keys():
+            count(name, entries[name])
     workflow.setup()
     return workflow
+
+
+def _fetching(reference: "Reference", settings: Settings) -> "Future[dict[str, Any]]":
+    """Has a model in the cache, while the caller imports the library that will read it.
+
+    Only the network is hidden by that: what both compute, Python's lock keeps apart. The digest
+    is under way as well when the file is read. Gives the ledger of its own.
+    """
+    from handler.models.sources import fetch
+
+    fetched: Future[dict[str, Any]] = Future()
+    entries = Ledger()
+
+    def run() -> None:
+        keep(entries)
+        try:
+            fetch(reference, settings)
+        except BaseException as error:
+            fetched.set_exception(error)
+        else:
+            fetched.set_result(entries.entries)
+
+    # The deadline of who waits for the load goes along.
+    work = partial(copy_context().run, run)
+    threading.Thread(target=work, name="fetch-model", daemon=True).start()
+    return fetched
 
 
 def begin(provider: WorkflowProvider, settings: Settings) -> None:

@@ -39,16 +39,10 @@ def fetch(
         file.verify()
         return file
 
-    return load(reference, settings, verified, progress, into)
+    return _load(reference, settings, verified, progress, into)[0]
 
 
-def load(
-    reference: Reference,
-    settings: Settings,
-    loader: Callable[[ModelFile], T],
-    progress: Progress | None = None,
-    into: Path | None = None,
-) -> T:
+def load(reference: Reference, settings: Settings, loader: Callable[[ModelFile], T]) -> T:
     """What ``loader`` makes of the file that a reference denotes.
 
     The file's digest is computed at the same time; what was made of a file that turns out to be
@@ -57,6 +51,18 @@ def load(
     Raises:
         ModelError, ConfigurationError: as for ``fetch``; and whatever ``loader`` raises.
     """
+    result, file = _load(reference, settings, loader)
+    logger.info("model %s: %d bytes", file.reference, file.size)
+    return result
+
+
+def _load(
+    reference: Reference,
+    settings: Settings,
+    loader: Callable[[ModelFile], T],
+    progress: Progress | None = None,
+    into: Path | None = None,
+) -> tuple[T, ModelFile]:
     wanted = reference
     if settings.model_lock is not None:
         from handler.models.lock import locked
@@ -84,13 +90,12 @@ def load(
     return _finished(loader, file)
 
 
-def _finished(loader: Callable[[ModelFile], T], file: ModelFile) -> T:
+def _finished(loader: Callable[[ModelFile], T], file: ModelFile) -> tuple[T, ModelFile]:
     with phase("load"):
         result = loader(file)
     with phase("verify"):
         file.verify()
-    logger.info("model %s: %d bytes", file.reference, file.size)
-    return result
+    return result, file
 
 
 def _local(reference: Reference) -> ModelFile:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from handler.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
+    from handler.models.reference import Reference
     from handler.settings import Settings
 
 TORCH = "handler.workflows.torch.TorchInferenceWorkflow"
@@ -92,7 +93,7 @@ def _import_class(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, OSError) as error:
-        extra = EXTRAS.get(getattr(error, "name", None) or "")
+        extra = EXTRAS.get((getattr(error, "name", None) or "").partition(".")[0])
         if extra is not None and path in WORKFLOWS.values():
             raise ConfigurationError(
                 f"{path} needs what is not installed: pip install 'infernet-lambda[{extra}]', or "
@@ -101,27 +102,37 @@ def _import_class(path: str) -> Any:
         raise ConfigurationError(f"CLASSIC_INF_WORKFLOW_CLASS: {path}: {error}") from error
 
 
-def workflow_of_model(args: Sequence[Any], kwargs: dict[str, Any], settings: "Settings") -> str:
-    """The class that serves the model which these arguments name, by the format of its file.
-
-    The end of the file's name tells the format, or else, once it is fetched, its content.
+def configured_model(
+    args: Sequence[Any], kwargs: dict[str, Any], settings: "Settings"
+) -> "Reference | None":
+    """The model that these arguments of a workflow of ours name; None for the demo's.
 
     Raises:
-        ConfigurationError: the arguments name no model in a form that is known.
-        ModelError: the file cannot be had, or has a format that no workflow here serves.
+        ConfigurationError: they name one in no form that is known.
     """
-    from handler.models.format import SUFFIXES, format_of
     from handler.models.reference import argument_reference
-    from handler.models.sources import fetch
 
     given = {**dict(zip(("model_source", "model_args"), args, strict=False)), **kwargs}
-    reference = argument_reference(
+    return argument_reference(
         given.get("model_source"),
         given.get("model_args"),
         given.get("model_name"),
         given.get("model"),
         settings.torch_model_file_name,
     )
+
+
+def workflow_of_model(reference: "Reference | None", settings: "Settings") -> str:
+    """The class that serves a model, by the format of its file.
+
+    The end of the file's name tells the format, or else, once it is fetched, its content.
+
+    Raises:
+        ModelError: the file cannot be had, or has a format that no workflow here serves.
+    """
+    from handler.models.format import SUFFIXES, format_of
+    from handler.models.sources import fetch
+
     if reference is None:
         return TORCH  # which has a model to demonstrate itself with
     kind = SUFFIXES.get(PurePosixPath(reference.path).suffix.lower())

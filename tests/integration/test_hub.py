@@ -207,3 +207,15 @@ def test_a_request_may_name_the_allowed_models_and_no_other(
             assert status == on_status == 422 and answer == on_chain
             assert "huggingface/owner/public:model.torch" in answer["description"]
         assert not any("secret" in path for _, path, _ in hub.requests)
+
+
+def test_the_model_is_fetched_while_torch_is_imported(
+    emulated: START, hub: Hub, tmp_path: Path
+) -> None:
+    hub.pause = 0.3  # after the one block that the file is
+    with emulated(**environment(hub, tmp_path / "cache", model_name="owner/public")) as service:
+        ledger = service.invoke({"warmer": True, "load": True}, timeout=120)["cold_start"]
+    assert ledger["download_ms"] > 300 and ledger["download_bytes"] > 0
+    assert ledger["fetch_wait_ms"] < ledger["download_ms"], "some of it was hidden by the import"
+    phases = ("import_workflow_ms", "fetch_wait_ms", "load_ms", "verify_ms")
+    assert sum(ledger[name] for name in phases) == pytest.approx(ledger["total_ms"], abs=100)

@@ -7,9 +7,20 @@ import pytest
 
 from handler.errors import ConfigurationError, ModelError
 from handler.settings import Settings
-from handler.workflows import ALIASES, EXTRAS, TORCH, create_workflow, workflow_of_model
+from handler.workflows import (
+    ALIASES,
+    EXTRAS,
+    TORCH,
+    configured_model,
+    create_workflow,
+    workflow_of_model,
+)
 from handler.workflows.onnx import OnnxInferenceWorkflow
 from handler.workflows.torch import TorchInferenceWorkflow
+
+
+def served_by_ours(settings: Settings, args: list[Any], kwargs: dict[str, Any]) -> str:
+    return workflow_of_model(configured_model(args, kwargs, settings), settings)
 
 
 class Duck:
@@ -87,9 +98,9 @@ def test_the_end_of_a_name_tells_who_serves_it(
             {"model_source": "HUGGINGFACE_HUB", "model_args": {"repo_id": "o/n", "filename": file}},
         ),
     ):
-        path = workflow_of_model(args, kwargs, settings_of())
+        path = served_by_ours(settings_of(), args, kwargs)
         assert path.startswith(f"handler.workflows.{served_by}."), path
-    assert workflow_of_model([], {}, settings_of()) == TORCH
+    assert served_by_ours(settings_of(), [], {}) == TORCH
 
 
 @pytest.mark.parametrize(
@@ -100,7 +111,7 @@ def test_otherwise_the_content_does(
     settings_of: Callable[..., Settings], tmp_path: Path, content: bytes, served_by: str
 ) -> None:
     (tmp_path / "model.bin").write_bytes(content)
-    path = workflow_of_model([], {"model": str(tmp_path / "model.bin")}, settings_of())
+    path = served_by_ours(settings_of(), [], {"model": str(tmp_path / "model.bin")})
     assert path.startswith(f"handler.workflows.{served_by}.")
 
 
@@ -109,7 +120,7 @@ def test_a_format_that_nobody_knows_is_said(
 ) -> None:
     (tmp_path / "model.bin").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="CLASSIC_INF_WORKFLOW_CLASS"):
-        workflow_of_model([], {"model": str(tmp_path / "model.bin")}, settings_of())
+        served_by_ours(settings_of(), [], {"model": str(tmp_path / "model.bin")})
 
 
 @pytest.mark.parametrize(
