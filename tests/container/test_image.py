@@ -122,6 +122,11 @@ def test_nothing_sensitive_is_in_its_layers(image: str) -> None:
     assert found == ""
 
 
+def test_the_folder_of_the_storage_profile_image_is_in_the_image(image: str) -> None:
+    listed = docker("run", "--rm", "--entrypoint", "ls", image, "/opt/models")
+    assert "README.md" in listed.splitlines()
+
+
 def test_a_cold_start_compiles_nothing(image: str) -> None:
     code = (
         "import importlib.util, pathlib, sys, torch, handler.main, handler.workflows.torch\n"
