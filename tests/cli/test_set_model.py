@@ -93,3 +93,13 @@ def test_both_failures_are_told_when_going_back_fails_too(monkeypatch: pytest.Mo
     result = changed(monkeypatch, loaded, None, Failed("no such object"), Failed("no quota"))
     assert result.exit_code == 1
     assert "no such object; and taking it back failed: no quota" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["warm"], ["set-model", MODEL]])
+def test_a_function_of_before_there_were_ledgers_is_told(
+    monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(stacks, "find", lambda name: stacks.Stack(name, parameters(MODEL), {}))
+    monkeypatch.setattr(stacks, "_invoke", lambda _: {"warmer": True, "workflow": "ready"})
+    result = CliRunner().invoke(app, [*command, "--stack", "iris"])
+    assert result.exit_code == 1 and "is iris of this version?" in result.stderr

@@ -26,6 +26,21 @@ def docker(*arguments: str, timeout: float = 120) -> str:
     return process.stdout.strip()
 
 
+def sam(*arguments: str) -> str:
+    """What ``sam`` prints in this checkout."""
+    process = subprocess.run(
+        [SAM, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+    return process.stdout
+
+
 def _missing() -> str | None:
     """What this machine lacks for the container tests."""
     if shutil.which("docker") is None:
@@ -45,16 +60,7 @@ def image() -> str:
         pytest.fail(f"the container tests must not be skipped here, but {missing}")
     if missing:
         pytest.skip(f"container tests: {missing}")
-    process = subprocess.run(
-        [SAM, "build"],
-        cwd=ROOT,
-        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+    sam("build")
     return BUILT_BY_SAM
 
 

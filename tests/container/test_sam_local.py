@@ -1,8 +1,6 @@
 """``sam local start-api`` without flags, after ``sam build`` without flags."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +12,9 @@ from typer.testing import CliRunner
 
 from handler.cli.commands import app
 from handler.testing import free_port, function_url_event, wait_for_port
-from tests.container.conftest import answers, docker, eventually
+from tests.container.conftest import answers, docker, eventually, sam
 from tests.container.test_image import check
-from tests.processes import ROOT, SAM, running
+from tests.processes import SAM, running
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
@@ -86,16 +84,7 @@ def test_an_event_of_a_function_url_is_answered(
 ) -> None:
     event = tmp_path / "event.json"
     event.write_text(json.dumps(function_url_event(body=json.dumps(demo[0]))))
-    process = subprocess.run(
-        [SAM, "local", "invoke", "ServiceFunction", "--event", str(event)],
-        cwd=ROOT,
-        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    answer = json.loads(process.stdout.splitlines()[-1])
+    printed = sam("local", "invoke", "ServiceFunction", "--event", str(event))
+    answer = json.loads(printed.splitlines()[-1])
     assert answer["statusCode"] == 200
     check(json.loads(answer["body"]), demo[1])
