@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.large import Large
+from bench.sides import measured
 from handler import onchain
 from handler.app import create_app
 from handler.auth import Tokens
@@ -80,6 +81,8 @@ class Bench:
         return [
             Row("cold start, emulator start to first answer", "ms", 1.25, self.cold),
             Row("warm request of 69 doubles, token, log line", "us", 2.5, self.warm),
+            Row("300,000 doubles in", "ms", 0.10, self.numbers("in")),
+            Row("300,000 doubles out", "ms", 0.05, self.numbers("out")),
             Row("ABI vector of 1,000 float64, in and out", "us", 1.2, self.abi),
             Row("warm load of 100 MB, safetensors", "ms", 1.5, self.load("large.safetensors")),
             Row("warm load of 100 MB, TorchScript", "ms", 1.5, self.load("large.torchscript")),
@@ -111,6 +114,9 @@ class Bench:
             answers = [json.loads(side(self.event, None)["body"]) for side in (ours, baseline)]
         assert answers[0]["values"] == answers[1]["values"]
         return self._block(ours), self._block(baseline)
+
+    def numbers(self, way: str) -> Callable[[], tuple[float, float]]:
+        return lambda: (measured(f"{way}_ours"), measured(f"{way}_baseline"))
 
     def abi(self) -> tuple[float, float]:
         """Decode and encode, beside eth_abi doing the same with the bits of the doubles."""
@@ -216,6 +222,7 @@ def summary(samples: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("emulator", type=Path, help="the aws-lambda-rie program")
+    parser.add_argument("--only", default="", help="rows that have this in their name")
     parser.add_argument("--runs", type=int, default=MINIMUM_RUNS + 2)
     arguments = parser.parse_args()
     missed = False
@@ -225,6 +232,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for row in Bench(arguments.emulator, Path(folder)).rows():
+            if arguments.only not in row.what:
+                continue
             row.measure()  # fills the page cache and writes bytecode: not counted
             ours, baseline = zip(*(row.measure() for _ in range(arguments.runs)), strict=True)
             if row.bar is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from handler.errors import ConfigurationError, InvalidInput
 from handler.lifecycle import WorkflowProvider, load_workflow
 from handler.settings import Settings
-from handler.workflows import Workflow
+from handler.workflows import Workflow, takes_arrays
 
 if TYPE_CHECKING:
     from handler.models.model_id import ModelId
@@ -46,6 +46,11 @@ class Catalog:
         if allowed is not None:
             return self._load(allowed).get()
         raise InvalidInput(_not_served(configured))
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether ``values`` may be read as an array: known once the workflow is loaded."""
+        return self._provider.state == "ready" and takes_arrays(type(self._provider.get()))
 
     def models(self) -> "list[tuple[Reference, bool]]":
         """Every model that may be asked for, and whether it is loaded now.

@@ -1,7 +1,8 @@
 """The formats of a request's data, each answered in kind; ``FORMATS`` is the one table of them.
 
 A workflow knows none of this: it is given the classic object, ``{"dtype", "shape", "values"}`` with
-values in nested lists, whatever the format of the request was, and gives a tensor. Only an object
+values in nested lists (or an array, which ours take), whatever the format of the request was, and
+gives a tensor. Only an object
 that is in none of the formats reaches it as it is.
 """
 
@@ -9,12 +10,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from handler import tensors, vectors
 from handler.errors import InvalidInput, kind_of
 from handler.protocol import CHAIN, InfernetInput
-from handler.tensors import Array
+from handler.tensors import Array, Tensor
 from handler.vectors import ARITHMETICS, DEFAULT_DECIMALS, IEEE
 
 if TYPE_CHECKING:
@@ -46,8 +48,10 @@ class Format(NamedTuple):
     """A tensor in an answer on-chain."""
 
 
-def read(request: InfernetInput) -> tuple[Format, Call]:
+def read(request: InfernetInput, *, arrays: bool = False) -> tuple[Format, Call]:
     """The format of a request's data, and what it asks for.
+
+    With ``arrays``, for a workflow that takes them, ``values`` stay the array that they are.
 
     Raises:
         InvalidInput: the data does not fit its format; says where.
@@ -55,7 +59,9 @@ def read(request: InfernetInput) -> tuple[Format, Call]:
     data = _bytes(request.data) if request.source == CHAIN else request.data
     for form in FORMATS:
         if form.recognises(data):
-            return form, form.read(data)
+            call = form.read(data)
+            as_it_is = arrays or not isinstance(call.data.get("values"), np.ndarray)
+            return form, call if as_it_is else _with_lists(call)
     raise InvalidInput(
         "data: its first word names no format: expected 0x40, 0x60 or 0x80 (a request), or 0x20 "
         "(an int256[])"
@@ -160,13 +166,18 @@ def _bytes(text: str) -> bytes:
     return onchain.from_hex(text)
 
 
+def _with_lists(call: Call) -> Call:
+    tensor = Tensor(call.data["dtype"], call.data["values"])
+    return call._replace(data=tensors.to_lists(tensor))
+
+
 def _classic_data(array: Array) -> dict[str, Any]:
     try:
         tensor = tensors.tensor_of(array)
     except ValueError:
         raise InvalidInput("data: an unsigned integer is beyond what dtype long takes") from None
     assert tensor is not None
-    return tensors.to_lists(tensor)
+    return {"dtype": tensor.dtype, "shape": list(tensor.array.shape), "values": tensor.array}
 
 
 def _read_abi_request(data: bytes) -> Call:

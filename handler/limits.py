@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
@@ -15,6 +16,9 @@ from handler.errors import InvalidInput, Overloaded, PayloadTooLarge, Unsupporte
 MAX_DEPTH = 100
 # Commas, or words, that are no elements of a tensor, in a body that is not there to deceive.
 OTHERS = 1000
+# From there on, numpy counts several times as fast as bytes.count.
+MANY_BYTES = 65_536
+FEW = 100
 # Lambda's limit for an answer, less what is in it beside the body.
 LAMBDA_ANSWER_BYTES = 6_291_456 - 4096
 
@@ -75,7 +79,7 @@ class Elements:
         """
         if len(body) < self.limit:  # as most are: there is no need to look at them
             return False
-        commas = body.count(b",")  # there is one between any two elements
+        commas = _count(body, b",")  # there is one between any two elements
         if commas > self.limit:
             commas -= body.count(b'"im"')  # and one within each complex number
         return self._near(commas)
@@ -111,7 +115,8 @@ def check_depth(body: bytes, value: Any) -> None:
         InvalidInput: it is.
     """
     # Nothing is nested deeper than there are brackets: most bodies need no walk.
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    count = bytes.count if len(body) < MANY_BYTES else _count
+    if count(body, b"[") + count(body, b"{") <= MAX_DEPTH:
         return
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -149,9 +154,9 @@ def _answer_too_large() -> InvalidInput:
 
 def _as_string(answer: bytes) -> int:
     """The size of an answer as a JSON string, as the Lambda runtime writes it: in ASCII."""
-    deletes = 5 * answer.count(b"\x7f")  # which simplejson writes as \u007f, and json does not
+    deletes = 5 * _few(answer, b"\x7f")  # which simplejson writes as \u007f, and json does not
     if answer.isascii():
-        return len(answer) + answer.count(b'"') + answer.count(b"\\") + deletes
+        return len(answer) + _few(answer, b'"') + _few(answer, b"\\") + deletes
     return len(json.dumps(answer.decode())) + deletes
 
 
@@ -181,6 +186,21 @@ class Slots:
             yield
         finally:
             self.free += 1
+
+
+def _count(text: bytes, byte: bytes) -> int:
+    """How many there are, in a long text: numpy looks at many bytes at once."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == byte[0]))
+
+
+def _few(text: bytes, byte: bytes) -> int:
+    """The same for what is rare in most texts: looking for the next is faster than counting."""
+    at = -1
+    for found in range(FEW):
+        at = text.find(byte, at + 1)
+        if at < 0:
+            return found
+    return text.count(byte)
 
 
 def _largest(value: Any) -> int:

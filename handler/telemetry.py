@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -184,6 +185,8 @@ def describe(data: Any) -> dict[str, Any]:
     shape: list[int] = []
     if isinstance(dtype, str) and dtype in DTYPES:
         found["dtype"] = dtype
+    if isinstance(values, np.ndarray):
+        return {**found, "shape": list(values.shape)}
     while isinstance(values, list) and len(shape) < MAX_DIMENSIONS:
         shape.append(len(values))
         values = values[0] if values else None

@@ -69,7 +69,8 @@ class Target(NamedTuple):
 def parse(data: Any) -> Tensor:
     """A tensor from the JSON object ``{"dtype": name, "values": nested}``; other keys are ignored.
 
-    Except for ``shape`` where nothing else can say it: behind an axis without elements.
+    Except for ``shape`` where nothing else can say it: behind an axis without elements. Values that
+    were read as an array of the dtype are taken as they are.
 
     Raises:
         InvalidInput: names the field, what was found there and what is allowed.
@@ -83,6 +84,8 @@ def parse(data: Any) -> Tensor:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         found = "another name" if isinstance(dtype, str) else kind_of(dtype)
         raise InvalidInput(f"data.dtype: found {found}; allowed are {', '.join(DTYPES)}")
+    if isinstance(values, np.ndarray):
+        return Tensor(dtype, values)
     shape, flat = _flatten(values)
     array = convert(flat, Target(dtype, DTYPES[dtype], shape, "data.values"))
     return Tensor(dtype, _shaped(array, shape, data.get("shape")))
@@ -220,8 +223,22 @@ def _floats(flat: list[Any], target: Target) -> Array:
     if not _types(flat) <= {float, int}:
         flat = [_number(v) for v in _checked(flat, target, _is_number, takes)]
     wide = np.array(flat, dtype=np.float64)
-    if target.numpy == np.float64:
+    return wide if target.numpy == np.float64 else narrowed(wide, target)
+
+
+def narrowed(wide: Array, target: Target) -> Array:
+    """Numbers of 64 bits, floats or integers, in the target's dtype, which is of the same kind.
+
+    Raises:
+        InvalidInput: names the first float that is beyond its range, or that an integer is.
+    """
+    if target.numpy == wide.dtype:
         return wide
+    if target.numpy.kind != "f":
+        limits = np.iinfo(target.numpy)
+        if wide.size and not limits.min <= int(wide.min()) <= int(wide.max()) <= limits.max:
+            raise InvalidInput(f"{target.field}: found a number beyond dtype {target.dtype}")
+        return wide.astype(target.numpy)
     with np.errstate(over="ignore"):
         array = wide.astype(target.numpy)
     overflow = np.isinf(array) & np.isfinite(wide)

@@ -83,13 +83,14 @@ def from_json(vector: dict[str, Any], field: str) -> Array:
     """
     kind = kind_numbered(vector["dtype"], f"{field}.dtype")
     values, shape = vector["values"], vector.get("shape")
-    if not isinstance(values, list):
+    if not isinstance(values, list | np.ndarray):
         raise InvalidInput(f"{field}.values: found {kind_of(values)}; expected a flat list")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         found = "a list with something else" if isinstance(shape, list) else kind_of(shape)
         raise InvalidInput(f"{field}.shape: found {found}; expected a list of whole numbers")
     target = Target(kind.name, kind.numpy, [len(values)], f"{field}.values")
-    return shaped(convert(values, target), shape, field)
+    flat = values if isinstance(values, np.ndarray) else convert(values, target)
+    return shaped(flat, shape, field)
 
 
 def to_json(array: Array) -> dict[str, Any]:

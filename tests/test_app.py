@@ -13,7 +13,7 @@ from mangum import Mangum
 from starlette.testclient import TestClient
 
 import handler
-from handler import formats, onchain, tensors
+from handler import formats, onchain, tensors, workflows
 from handler.app import create_app
 from handler.errors import ConfigurationError, InvalidInput
 from handler.lifecycle import WorkflowProvider
@@ -385,3 +385,37 @@ def test_a_request_does_not_wait_for_a_load_beyond_its_time(
     go_on.set()
     provider.start().result(30)
     assert asked() == (200, {"a": 1})
+
+
+class Large(Answering):
+    """Answers the type of the values that it is given, and their sum."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda data: {"type": type(data["values"]).__name__, "sum": total(data)})
+
+
+def total(data: Any) -> float:
+    return float(np.asarray(data["values"], dtype=np.float64).sum())
+
+
+@pytest.mark.parametrize("mode", [{}, OPEN_LAMBDA])
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("form", ["classic", "vector"])
+def test_only_workflows_of_ours_get_large_values_as_an_array(
+    settings_of: Read, monkeypatch: pytest.MonkeyPatch, mode: Any, ours: bool, form: str
+) -> None:
+    if ours:
+        name = f"{Large.__module__}.{Large.__qualname__}"
+        monkeypatch.setitem(workflows.WORKFLOWS, "large", name)
+    workflows.takes_arrays.cache_clear()
+    provider = WorkflowProvider(Large, 5)
+    client = TestClient(create_app(settings_of(**mode), provider))
+    provider.get()
+    values = list(range(3000))
+    data: Any = {"dtype": "double", "values": [values]}
+    if form == "vector":
+        data = {"dtype": 8, "shape": [1, 3000], "values": values}
+    answers = [ask(client, data).json() for _ in range(2)]
+    workflows.takes_arrays.cache_clear()
+    kind = "ndarray" if ours else "list"
+    assert answers == [{"type": kind, "sum": float(sum(values))}] * 2

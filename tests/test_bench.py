@@ -28,6 +28,8 @@ def test_one_run_prints_every_row() -> None:
     assert [row.split("  ")[0].split(",")[0] for row in rows] == [
         "cold start",
         "warm request of 69 doubles",
+        "300",
+        "300",
         "ABI vector of 1",
         "warm load of 100 MB",
         "warm load of 100 MB",

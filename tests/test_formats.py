@@ -120,7 +120,7 @@ def test_a_recorded_request_gives_the_values_of_the_vector(case: Any) -> None:
     _, call = read(case["request_hex"])
     array = recorded_array(case)
     expected = array.astype(np.float64) if case["arithmetic"] == "fixed_point" else array
-    classic = formats._classic_data(expected)
+    classic = formats._with_lists(formats.Call(formats._classic_data(expected))).data
     assert call.data == classic and call.data["shape"] == case["shape"]
     assert isinstance(call.data["values"], list) or case["shape"] == []
     assert (str(call.model_id) if call.model_id else None) == case["model_id"]

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +61,16 @@ class Workflow(Protocol):
 
     def inference(self, input_data: Any, /) -> Any:
         """The answer to one request's ``data``; may be a coroutine function."""
+
+
+@cache
+def takes_arrays(workflow_class: type) -> bool:
+    """Whether a workflow takes an array for ``values``: ours do; a user's gets JSON's lists.
+
+    A user's class may derive from ours and read the lists in a hook of its own.
+    """
+    path = f"{workflow_class.__module__}.{workflow_class.__qualname__}"
+    return path in WORKFLOWS.values()
 
 
 def create_workflow(path: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Workflow:
