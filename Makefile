@@ -6,7 +6,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 SAM_CLI_VERSION := 1.170.0
 CHECKOV_VERSION := 3.3.30
 # Every format of models, for the tests; a service needs the one of its own.
-EXTRAS := torch,onnx,sklearn,xgboost,lightgbm,server,cli,dev
+EXTRAS := torch,onnx,sklearn,xgboost,lightgbm,server,cli,compile,dev
 
 VENV := .venv
 # aws-sam-cli pins versions that clash with ours, so it has an environment of its own.

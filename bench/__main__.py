@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.large import Large
-from bench.sides import measured
+from bench.sides import image_environment, measured
 from handler import onchain
 from handler.app import create_app
 from handler.auth import Tokens
+from handler.compiler.proof import compile_model
 from handler.lifecycle import WorkflowProvider, load_workflow
 from handler.models import file
 from handler.models.cache import Cache
@@ -55,6 +56,13 @@ class Row(NamedTuple):
     measure: Callable[[], tuple[float, float | None]]
 
 
+class First(NamedTuple):
+    """What a first answer took, of a process that was started for it."""
+
+    ms: float
+    megabytes: float
+
+
 class Bench:
     """The model that all rows serve, and the environment that names it to both sides."""
 
@@ -70,6 +78,15 @@ class Bench:
             "PYTHONPATH": str(Path(__file__).parent.parent),
             "INFERNET_BEARER_TOKENS": TOKEN,
         }
+        compiled = folder / "model.onnx"
+        workflow = TorchInferenceWorkflow(model=str(path))
+        workflow.setup()
+        inputs = np.random.default_rng(0).normal(size=(1000, 69))
+        compile_model(workflow, "double", inputs, 1e-9, compiled)
+        self.compiled = self.environment | {
+            "CLASSIC_INF_WORKFLOW_KW_ARGS": json.dumps({"model": str(compiled)}),
+            "BASELINE_ONNX": str(compiled),
+        }
         self.cache = Cache(folder / "cache")
         self.settings = get_settings().model_copy(update={"model_cache_dir": self.cache.folder})
         get_settings.cache_clear()  # the service in this process gets others
@@ -79,8 +96,11 @@ class Bench:
 
     def rows(self) -> list[Row]:
         return [
-            Row("cold start, emulator start to first answer", "ms", 1.25, self.cold),
-            Row("warm request of 69 doubles, token, log line", "us", 2.5, self.warm),
+            Row("cold start, torch, to the first answer", "ms", 1.08, self.cold),
+            Row("cold start, compiled, beside torch", "ms", 0.20, self.cold_compiled),
+            Row("peak memory, torch", "MB", 1.08, self.memory),
+            Row("peak memory, compiled", "MB", 1.4, self.memory_compiled),
+            Row("warm request of 69 doubles, token, log line", "us", 2.0, self.warm),
             Row("300,000 doubles in", "ms", 0.10, self.numbers("in")),
             Row("300,000 doubles out", "ms", 0.05, self.numbers("out")),
             Row("ABI vector of 1,000 float64, in and out", "us", 1.2, self.abi),
@@ -92,17 +112,32 @@ class Bench:
         ]
 
     def cold(self) -> tuple[float, float]:
-        return self._first_answer("handler.main.handler"), self._first_answer(
-            "bench.baseline.handler"
-        )
+        return self._service(self.environment).ms, self._baseline("bench.baseline").ms
 
-    def _first_answer(self, handler: str) -> float:
+    def cold_compiled(self) -> tuple[float, float]:
+        return self._service(self.compiled).ms, self._baseline("bench.baseline").ms
+
+    def memory(self) -> tuple[float, float]:
+        return self._service(self.environment).megabytes, self._baseline("bench.baseline").megabytes
+
+    def memory_compiled(self) -> tuple[float, float]:
+        baseline = self._baseline("bench.baseline_onnx")
+        return self._service(self.compiled).megabytes, baseline.megabytes
+
+    def _service(self, environment: dict[str, str]) -> "First":
+        return self._first_answer("handler.main.handler", environment | image_environment())
+
+    def _baseline(self, module: str) -> "First":
+        return self._first_answer(f"{module}.handler", self.compiled)
+
+    def _first_answer(self, handler: str, environment: dict[str, str]) -> "First":
         started = time.perf_counter()
-        with LambdaEmulator(self.emulator, self.environment, handler=handler) as service:
+        with LambdaEmulator(self.emulator, environment, handler=handler) as service:
             response = service.invoke(self.event)
             elapsed = time.perf_counter() - started
+            peak = peak_memory(service.group)
         assert response["statusCode"] == 200, response
-        return elapsed * 1e3
+        return First(elapsed * 1e3, peak / 1e6)
 
     def warm(self) -> tuple[float, float]:
         """Mean of a block of requests on each side, in this process."""
@@ -211,6 +246,17 @@ def quiet() -> Iterator[None]:
     """The log is written, which takes its time, but not among the figures."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
+
+
+def peak_memory(group: int) -> int:
+    """In bytes, of the largest process of a session: the function, beside the emulator."""
+    peaks = [0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(status.parent.name)) == group:
+                line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+                peaks.append(int(line.split()[1]) * 1024)
+    return max(peaks)
 
 
 def summary(samples: Sequence[float]) -> str:

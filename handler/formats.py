@@ -89,14 +89,15 @@ def _object(output: Any, tensor_object: Callable[[Any], dict[str, Any] | None]) 
     """
     if (tensor := tensor_object(output)) is not None:
         return tensor
-    outputs = [(name, tensor_object(value)) for name, value in _named(output)]
+    outputs = [(name, tensor_object(value)) for name, value in named(output)]
     if outputs and all(tensor is not None for _, tensor in outputs):
         return {"outputs": [{"name": name, **(tensor or {})} for name, tensor in outputs]}
     value = _jsonable(output, tensor_object)
     return value if isinstance(value, dict) and "code" not in value else {"output": value}
 
 
-def _named(output: Any) -> list[tuple[str, Any]]:
+def named(output: Any) -> list[tuple[str, Any]]:
+    """The outputs of a workflow that has several, with the names that an answer gives them."""
     if isinstance(output, dict):
         return [(str(name), value) for name, value in output.items()]
     if isinstance(output, list | tuple):

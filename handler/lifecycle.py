@@ -15,7 +15,15 @@ from handler.errors import DeadlineExceeded, HandlerError, Unavailable
 from handler.ledger import Ledger, count, keep, phase, unanswered
 from handler.settings import Settings
 from handler.telemetry import cold_start
-from handler.workflows import Workflow, configured_model, create_workflow, workflow_of_model
+from handler.workflows import (
+    ALIASES,
+    TORCH,
+    Workflow,
+    configured_model,
+    create_workflow,
+    is_compiled,
+    workflow_of_model,
+)
 
 if TYPE_CHECKING:
     from handler.models.reference import Reference
@@ -148,9 +156,10 @@ def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
         kept = {name: value for name, value in kwargs.items() if name not in MODEL_ARGUMENTS}
         args, kwargs = [], {**kept, "model": model}
     path, fetching = settings.workflow_class, None
-    if path is None:
+    if path is None or path == TORCH or path in ALIASES:
         reference = configured_model(args, kwargs, settings)
-        path = workflow_of_model(reference, settings)
+        if path is None or is_compiled(reference):
+            path = workflow_of_model(reference, settings)
         if reference is not None and reference.scheme != "file":
             fetching = _fetching(reference, settings)
     with phase("import_workflow"):

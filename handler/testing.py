@@ -114,6 +114,11 @@ class LambdaEmulator:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    @property
+    def group(self) -> int:
+        """The process group of the emulator and the function."""
+        return self._process.pid
+
     def invoke(self, event: Any, timeout: float = 60) -> Any:
         """What the function answers to an event, after at most ``timeout`` seconds."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from handler import __version__
+from handler.cli.compile import compile_
 from handler.cli.doctor import doctor
 from handler.cli.fetch import fetch
 from handler.cli.lock import lock
@@ -44,6 +45,7 @@ app.command(
 )(serve)
 app.command()(fetch)
 app.command()(lock)
+app.command("compile")(compile_)
 app.command()(publish)
 app.command()(doctor)
 app.command("node-config")(node_config)

@@ -14,6 +14,22 @@ from handler.errors import ConfigurationError, ModelError
 from handler.models.reference import Reference, parse_reference
 
 
+class Proof(BaseModel):
+    """How a compiled model is known to give the answers of the one that it was made of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = ""
+    """The reference of that one, resolved."""
+    source_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    inputs: int
+    """How many both were asked."""
+    max_absolute_difference: float
+    max_relative_difference: float
+    """To the larger of two numbers."""
+    tolerance: float
+
+
 class LockedModel(BaseModel):
     """One model. Keys that are not known are ignored."""
 
@@ -29,6 +45,8 @@ class LockedModel(BaseModel):
     format: str
     globals: tuple[str, ...] | None = None
     """What a pickled file imports; None when it is no pickle, or cannot be told."""
+    compiled: Proof | None = None
+    """Of what, when the file was compiled."""
 
 
 class ModelLock(BaseModel):

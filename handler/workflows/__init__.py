@@ -133,6 +133,11 @@ def configured_model(
     )
 
 
+def is_compiled(reference: "Reference | None") -> bool:
+    """Whether a model is ONNX by its name: onnxruntime serves it, whoever was asked to."""
+    return reference is not None and reference.path.lower().endswith(".onnx")
+
+
 def workflow_of_model(reference: "Reference | None", settings: "Settings") -> str:
     """The class that serves a model, by the format of its file.
 

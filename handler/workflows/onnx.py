@@ -55,7 +55,9 @@ class OnnxInferenceWorkflow(ModelWorkflow):
         self.inputs = {node.name: node.type for node in session.get_inputs()}
         for node, kind in self.inputs.items():
             if kind not in TYPES:
-                raise ModelError(f"model file {name}: its input {node} is a {kind}, not a tensor")
+                raise ModelError(
+                    f"model file {name}: its input {node} is a {kind}, which no dtype is"
+                )
         self.outputs = [node.name for node in session.get_outputs()]
         return session
 
