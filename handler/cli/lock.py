@@ -70,6 +70,7 @@ def write_lock(path: Path, lock: ModelLock) -> str:
         path.write_text(text)
     except OSError as error:
         raise report.Failed(f"{path}: {error.strerror}") from None
+    read_lock.cache_clear()
     return text
 
 

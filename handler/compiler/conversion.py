@@ -45,7 +45,7 @@ def candidates(workflow: Any, sample: Data, answer: Answer) -> Iterator[onnx.Mod
         with _quietly():
             try:
                 model = convert(workflow, sample, answer)
-            except ModelError:
+            except (ModelError, ImportError):
                 raise
             except Exception as error:
                 raise ModelError(f"cannot be expressed in ONNX: {problem(error)}") from error

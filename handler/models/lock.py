@@ -45,7 +45,7 @@ class LockedModel(BaseModel):
     format: str
     globals: tuple[str, ...] | None = None
     """What a pickled file imports; None when it is no pickle, or cannot be told."""
-    compiled: Proof | None = None
+    compiled: Proof | None = Field(None, exclude_if=lambda proof: proof is None)
     """Of what, when the file was compiled."""
 
 

@@ -104,8 +104,15 @@ def _refused_names(program: ast.AST) -> Iterator[str]:
                 yield f"operators of {node.attr}"
             elif id(node) not in bases:
                 yield f"ops.{node.attr} as a value"
-        if node.attr == "classes":
+        # A model's own attribute may have that name, as the classes of a classifier do.
+        if node.attr == "classes" and _ends_in_torch(node.value):
             yield "torch.classes"
+        if node.attr == "torch" and id(node) not in bases:
+            yield "torch as a value"
+
+
+def _ends_in_torch(node: ast.AST) -> bool:
+    return "torch" in (getattr(node, "id", ""), getattr(node, "attr", ""))
 
 
 def _refused_in_graphs(module: Any) -> Iterator[str]:

@@ -152,6 +152,7 @@ PROGRAM = """class Identity(Module):
         ("y = ops.quantized.linear_unpack(x)", "operators of quantized"),
         ("y = ops.aten.from_file(x)", "aten::from_file"),
         ("y = __torch__.torch.classes.quantized.Conv2dPackedParamsBase()", "torch.classes"),
+        ("y = __torch__.torch\n    z = y.classes.quantized.x()", "torch as a value"),
         ("y = ops.prim.rpc_sync(x)", "aten::rpc_sync"),
     ],
 )
@@ -160,6 +161,24 @@ def test_no_detour_reaches_a_refused_operator(saved: Save, line: str, named: str
     with pytest.raises(ModelError, match="is refused") as raised:
         torchscript.load(path, "m")
     assert named in raised.value.description
+
+
+class Classifier(nn.Module):
+    """With an attribute that is called as the place of native classes is."""
+
+    classes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("classes", torch.tensor([3.0, 5.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classes[x.argmax(1)]
+
+
+def test_a_model_may_have_classes_of_its_own(saved: Save) -> None:
+    model = torchscript.load(saved(Classifier(), script=True), "m")
+    assert model(torch.tensor([[0.0, 1.0]])).tolist() == [5.0]
 
 
 @pytest.mark.parametrize("source", ["def (", "\0", "(" * 10_000])
