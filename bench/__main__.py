@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,7 +89,7 @@ class Bench:
             "BASELINE_ONNX": str(compiled),
         }
         self.cache = Cache(folder / "cache")
-        self.settings = get_settings().model_copy(update={"model_cache_dir": self.cache.folder})
+        self.settings = replace(get_settings(), model_cache_dir=self.cache.folder)
         get_settings.cache_clear()  # the service in this process gets others
         values = torch.randn(1, 69, dtype=torch.double).tolist()
         request = {"source": 1, "data": {"dtype": "double", "values": values}}
@@ -201,7 +202,7 @@ class Bench:
 
     def failing(self) -> tuple[float, None]:
         """Mean of a block of requests to a service that is misconfigured: nodes ask on and on."""
-        settings = get_settings().model_copy(update={"workflow_class": "nowhere.Nothing"})
+        settings = replace(get_settings(), workflow_class="nowhere.Nothing")
         provider = WorkflowProvider(lambda: load_workflow(settings), 60)
         handler: Any = Mangum(create_app(settings, provider), lifespan="off")
         with quiet():

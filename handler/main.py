@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +25,7 @@ from handler.deadline import bound_by
 from handler.errors import ConfigurationError, HandlerError, error_object
 from handler.lifecycle import WorkflowProvider, begin, load_workflow
 from handler.resources import served
-from handler.settings import Runtime, Settings, get_settings
+from handler.settings import Settings, get_runtime, get_settings
 from handler.workflows import Workflow
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def _settings() -> tuple[Settings, ConfigurationError | None]:
     try:
         return get_settings(), None
     except ConfigurationError as error:
-        return Settings.model_construct(**Runtime().model_dump()), error
+        return Settings(**asdict(get_runtime())), error
 
 
 _imported = time.perf_counter()

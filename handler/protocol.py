@@ -1,26 +1,25 @@
 """The Infernet envelope around a request's data. No model and no format of data is known here."""
 
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import orjson
-from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
 from handler.errors import InvalidInput, MalformedBody, kind_of
 from handler.limits import check_depth
 
 CHAIN, OFFCHAIN, STREAM = 0, 1, 2
-Side = Literal[0, 1, 2]
+SIDES = frozenset({CHAIN, OFFCHAIN, STREAM})
 
 
-class InfernetInput(BaseModel):
-    """The body of ``POST /service_output``. Unknown keys are ignored, as nodes add their own."""
+class InfernetInput(NamedTuple):
+    """The body of ``POST /service_output``. Unknown keys are ignored, as nodes add their own.
 
-    model_config = ConfigDict(frozen=True)
+    ``handler.envelope`` describes it, and says what is wrong with one that does not fit.
+    """
 
-    source: Side
-    destination: Side | None = None
+    source: int
     data: Any
-    requires_proof: StrictBool = False
+    destination: int | None = None
 
     @property
     def answers_to(self) -> int:
@@ -45,29 +44,33 @@ def parse(body: bytes) -> InfernetInput:
             f"the body: expected an object with source and data; found {kind_of(value)}"
         )
     check_depth(body, value)
-    try:
-        request = InfernetInput.model_validate(value)
-    except ValidationError as invalid:
-        raise InvalidInput(_problems(invalid)) from None
-    _refuse_misfits(request)
-    return request
+    return _checked(_plain(value) or _described(value))
 
 
-def _refuse_misfits(request: InfernetInput) -> None:
-    if request.requires_proof:
-        raise InvalidInput("requires_proof: found true; this service makes no proofs")
+def _plain(value: dict[str, Any]) -> InfernetInput | None:
+    """The request in an object that plainly is one, as almost all are; None for any other."""
+    source, destination = value.get("source"), value.get("destination")
+    if type(source) is not int or source not in SIDES or "data" not in value:
+        return None
+    if destination is not None and (type(destination) is not int or destination not in SIDES):
+        return None
+    if value.get("requires_proof", False) is not False:
+        return None
+    return InfernetInput(source, value["data"], destination)
+
+
+def _described(value: dict[str, Any]) -> InfernetInput:
+    # pydantic, which takes 50 ms to import, and which only those pay for who send something odd.
+    from handler.envelope import validated
+
+    return validated(value)
+
+
+def _checked(request: InfernetInput) -> InfernetInput:
     kind, expected = (str, "a hex string") if request.source == CHAIN else (dict, "an object")
     if not isinstance(request.data, kind):
         raise InvalidInput(
             f"data: with source {request.source}, expected {expected}; "
             f"found {kind_of(request.data)}"
         )
-
-
-def _problems(invalid: ValidationError) -> str:
-    return "; ".join(
-        f"{error['loc'][0]}: missing"
-        if error["type"] == "missing"
-        else f"{error['loc'][0]}: {error['msg']}; found {kind_of(error['input'])}"
-        for error in invalid.errors(include_url=False, include_context=False)
-    )
+    return request

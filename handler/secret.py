@@ -1,18 +1,28 @@
 """Secrets: what their texts hold, and how they are read from AWS. None is logged or quoted."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from handler.errors import SecretError
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
 
 # By the service that an ARN names: the permission that reading takes.
 PERMISSIONS = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}
 MIN_CHARACTERS = 16
 # A dead endpoint must not hold a request for longer than two tries of these.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 2, 3, 2
+
+
+class Secret:
+    """A text that no representation shows."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_secret_value(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
 
 
 def tokens_in(text: str) -> list[str]:
@@ -59,7 +69,7 @@ def read_tokens(arn: str) -> list[str]:
         raise SecretError(f"{variable}: the secret does not fit: {error}") from None
 
 
-def hub_token(direct: "SecretStr | None", arn: str | None) -> str | None:
+def hub_token(direct: Secret | None, arn: str | None) -> str | None:
     """The token for the Hugging Face hub, from the environment or from the secret that it names.
 
     Raises:

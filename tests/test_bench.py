@@ -27,6 +27,9 @@ def test_one_run_prints_every_row() -> None:
     assert header.startswith("median (min-max) of 1 runs")
     assert [row.split("  ")[0].split(",")[0] for row in rows] == [
         "cold start",
+        "cold start",
+        "peak memory",
+        "peak memory",
         "warm request of 69 doubles",
         "300",
         "300",

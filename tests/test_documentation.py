@@ -4,15 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from handler.settings import Runtime, Settings
+from handler.settings import variables
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-NAMES = [
-    name
-    for field, info in Settings.model_fields.items()
-    if field not in Runtime.model_fields
-    for name in getattr(info.validation_alias, "choices", [])
-]
+NAMES = [name for names in variables().values() for name in names]
 
 
 @pytest.mark.parametrize("name", NAMES)

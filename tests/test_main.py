@@ -41,8 +41,17 @@ def test_a_lazy_import_pulls_in_nothing_that_only_a_model_needs() -> None:
     code = "import sys, handler.main; print(*sorted(sys.modules))"
     process = fresh(code, INFERNET_LOAD="lazy", **ON_LAMBDA)
     modules = {name.partition(".")[0] for name in process.stdout.split()}
-    assert {"handler", "mangum", "starlette", "pydantic", "orjson"} <= modules, process.stderr
-    heavy = {"torch", "huggingface_hub", "boto3", "botocore", "requests", "httpx", "eth_abi"}
+    assert {"handler", "mangum", "starlette", "orjson"} <= modules, process.stderr
+    heavy = {
+        "torch",
+        "pydantic",
+        "huggingface_hub",
+        "boto3",
+        "botocore",
+        "requests",
+        "httpx",
+        "eth_abi",
+    }
     server = {"hypercorn", "typer", "click", "rich"}
     tests = {"moto", "pytest", "hypothesis", "sklearn"}
     assert not modules & (heavy | server | tests)

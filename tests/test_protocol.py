@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from handler import protocol
+from handler.envelope import validated
 from handler.errors import InvalidInput, MalformedBody
 
 
@@ -52,3 +53,19 @@ def test_json_that_does_not_fit_is_refused_by_name(body: Any, description: str) 
     with pytest.raises(InvalidInput) as raised:
         protocol.parse(json.dumps(body).encode())
     assert description in raised.value.description
+
+
+ODD = [0, 1, 2, 3, -1, 1.0, True, False, None, "1", [], {}, 2**70]
+
+
+@pytest.mark.parametrize("source", ODD)
+def test_what_plainly_is_an_envelope_is_one_by_its_description(source: Any) -> None:
+    agreed = 0
+    for destination in [..., *ODD]:
+        for proof in [..., True, False, None, 0, "no"]:
+            fields = {"source": source, "destination": destination, "requires_proof": proof}
+            value = {key: field for key, field in fields.items() if field is not ...} | {"data": {}}
+            if (plain := protocol._plain(value)) is not None:
+                assert plain == validated(value), value
+                agreed += 1
+    assert agreed == (10 if source in (0, 1, 2) and type(source) is int else 0)

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import pytest
 
 from handler.errors import ConfigurationError
-from handler.settings import Runtime, Settings, default_cache_dir
+from handler.settings import Settings, default_cache_dir, get_runtime
 
 Read = Callable[..., Settings]
 LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
@@ -97,7 +98,7 @@ def test_the_token_is_not_in_the_representation(settings_of: Read) -> None:
 
 def test_the_bearer_tokens_are_not_in_the_representation(settings_of: Read) -> None:
     settings = settings_of(INFERNET_BEARER_TOKENS="a-token-of-the-tests")
-    for text in (repr(settings), str(settings), f"{settings.model_dump()}"):
+    for text in (repr(settings), str(settings), f"{asdict(settings)}"):
         assert "a-token-of-the-tests" not in text
 
 
@@ -125,7 +126,7 @@ def test_the_placeholders_of_sam_local_are_no_arns(settings_of: Read) -> None:
 
 
 def test_frozen(settings_of: Read) -> None:
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         settings_of().use_jit = True  # type: ignore[misc]
 
 
@@ -133,7 +134,7 @@ def test_the_runtime_is_known_even_when_a_setting_is_bad(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setenv("USE_JIT", "perhaps")
-    assert Runtime().on_lambda and Runtime().initialization_type == "snap-start"
+    assert get_runtime().on_lambda and get_runtime().initialization_type == "snap-start"
 
 
 @pytest.mark.parametrize(

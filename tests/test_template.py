@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handler.settings import Runtime, Settings
+from handler.settings import variables
 from handler.telemetry import METRICS, NAMESPACE
 from tests.cloudformation import IMAGE, TOOLS, URL, Stack, declared, deployed, translations
 
@@ -263,12 +263,7 @@ def parameters_in(template: dict[str, Any], node: Any) -> set[str]:
 
 
 def test_each_variable_of_the_settings_is_set_or_deliberately_not() -> None:
-    known = {
-        name
-        for field, info in Settings.model_fields.items()
-        if field not in Runtime.model_fields
-        for name in getattr(info.validation_alias, "choices", [])
-    }
+    known = {name for names in variables().values() for name in names}
     given = set(function_of(deployed())["Environment"]["Variables"])
     unset = declared()["Metadata"]["UnsetVariables"]
     assert given.isdisjoint(unset) and all(unset.values())

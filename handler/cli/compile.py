@@ -1,5 +1,6 @@
 """``infernet-lambda compile``: a model as ONNX, proven to give the same answers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,7 +123,7 @@ def _compiled(
     settings = get_settings()
     if method is not None:
         kwargs = {**settings.workflow_kwargs, "method": method}
-        settings = settings.model_copy(update={"workflow_kwargs": kwargs})
+        settings = replace(settings, workflow_kwargs=kwargs)
     workflow: Any = load_workflow(settings, str(reference))
     _refuse_foreign(workflow)
     dtype, asked = inputs.inputs_of(workflow, declared._replace(dtype=dtype), rows, count)
@@ -132,7 +133,7 @@ def _compiled(
         raise report.Failed(f"model {reference} stays as it is: {error}") from error
     proof = proof.model_copy(update={"source": str(workflow.reference.unpinned)})
     written = report.reference(str(output.absolute()))
-    model = locked_model(written, settings.model_copy(update={"model_lock": None}), {})
+    model = locked_model(written, replace(settings, model_lock=None), {})
     return model.model_copy(update={"compiled": proof})
 
 

@@ -1,6 +1,7 @@
 """``infernet-lambda lock``: writes ``model.lock``, the content that each reference has to have."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,7 @@ def lock(
     """
     references = [report.reference(ref) for ref in refs]
     # What is to be written may differ from what the environment's own lock says.
-    settings = get_settings().model_copy(update={"model_lock": None})
+    settings = replace(get_settings(), model_lock=None)
     with report.failures("lock"):
         proofs = proofs_in(output)
         found = tuple(locked_model(r, settings, proofs) for r in references)

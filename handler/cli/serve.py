@@ -36,7 +36,7 @@ def serve(
     """
     # Not at the top: every command imports this file.
     from handler.auth import Closed, read_access
-    from handler.settings import Runtime
+    from handler.settings import get_runtime
 
     # Each worker would find the same, and say so in a line of its own.
     if isinstance(access := read_access(), Closed):
@@ -46,7 +46,7 @@ def serve(
     except ModuleNotFoundError:
         sys.exit("infernet-lambda serve: needs an extra: pip install 'infernet-lambda[server]'")
     # Workers that each started a thread a CPU would stand in each other's way.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, Runtime().threads // max(1, workers))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, get_runtime().threads // max(1, workers))))
     arguments = [
         APPLICATION,
         *(f"--bind={address}" for address in bind or [DEFAULT_BIND]),

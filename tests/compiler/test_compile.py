@@ -28,7 +28,7 @@ from handler.compiler.inputs import Declared, inputs_of
 from handler.compiler.proof import difference
 from handler.errors import ModelError
 from handler.lifecycle import load_workflow
-from handler.settings import Settings
+from handler.settings import Settings, get_settings
 from tests.processes import ROOT
 
 Read = Callable[..., Settings]
@@ -280,7 +280,7 @@ def test_given_inputs_are_asked_first(tmp_path: Path, compile_: Compile, kind: s
 
 
 def load_workflow_of(path: Path) -> Any:
-    return load_workflow(Settings(), str(path))
+    return load_workflow(get_settings(), str(path))
 
 
 def test_drawn_inputs_cover_their_ranges(tmp_path: Path) -> None:
