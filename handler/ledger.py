@@ -8,7 +8,8 @@ fetch_wait_ms             waiting for both after import_workflow_ms, beside whic
 load_ms                   from a file to a model; the digest is computed at the same time
 verify_ms                 waiting for the digest after that
 total_ms                  the load as a whole
-first_inference_ms
+warm_up_ms                one inference of an example, at the end of init
+first_inference_ms        of a request
 peak_memory_bytes         of the process, when the ledger is written
 """
 

@@ -1,5 +1,6 @@
 """Cold start: when the workflow is loaded, by whom, and what is remembered when that fails."""
 
+import inspect
 import logging
 import threading
 import time
@@ -53,6 +54,8 @@ class WorkflowProvider:
         self._workflow: Workflow | None = None
         self._failed_at = 0.0
         self.ledger: Ledger | None = None
+        self.warm = threading.Event()
+        """Set when a load has ended, with the inference that follows it."""
         # Until when somebody waits, on the monotonic clock; infinite when nobody does yet.
         self._awaited_until = float("inf")
 
@@ -133,12 +136,30 @@ class WorkflowProvider:
             unanswered[id(workflow)] = self.ledger
             self._workflow = workflow
             attempt.set_result(workflow)
+            if self._awaited_until == float("inf"):  # or the request at hand is the first inference
+                warm_up(workflow)
+        finally:
+            self.warm.set()
 
     def _fail(self, attempt: "Future[Workflow]", error: HandlerError) -> None:
         if self.ledger is not None:
             cold_start(self.ledger, error=str(error))
         self._failed_at = time.monotonic()
         attempt.set_exception(error)
+
+
+def warm_up(workflow: Workflow) -> None:
+    """Makes one inference of what the workflow calls an example, if it does; it may fail."""
+    example_input = getattr(workflow, "example_input", None)
+    if not callable(example_input) or inspect.iscoroutinefunction(workflow.inference):
+        return
+    try:
+        example = example_input()
+        if example is not None:
+            with phase("warm_up"):
+                workflow.inference(example)
+    except Exception as error:
+        logger.debug("the inference of init failed: %s", type(error).__name__)
 
 
 def load_workflow(settings: Settings, model: str | None = None) -> Workflow:
@@ -215,14 +236,11 @@ def begin(provider: WorkflowProvider, settings: Settings) -> None:
     attempt = provider.start()
     ahead_of_traffic = settings.initialization_type != "on-demand"
     if settings.on_lambda and not ahead_of_traffic:
-        _wait(attempt, None if settings.load == "init" else settings.init_budget_seconds)
+        seconds = None if settings.load == "init" else settings.init_budget_seconds
+        if not provider.warm.wait(seconds) and not attempt.done():
+            logger.warning(
+                "still loading after %s s of init; the first request waits for it", seconds
+            )
     elif settings.on_lambda or settings.load == "init":
+        provider.warm.wait()
         attempt.result()
-
-
-def _wait(attempt: "Future[Workflow]", seconds: float | None) -> None:
-    """Waits for an attempt whose failure is for the requests to report."""
-    try:
-        attempt.exception(seconds)
-    except LoadTimeout:
-        logger.warning("still loading after %s s of init; the first request waits for it", seconds)

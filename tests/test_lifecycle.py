@@ -1,10 +1,12 @@
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 
+from handler.deadline import after, bound_by
 from handler.errors import ConfigurationError, Unavailable
 from handler.lifecycle import WorkflowProvider, begin, load_workflow
 from handler.settings import Settings
@@ -142,3 +144,75 @@ def test_a_server_told_to_load_first_fails_to_start(settings_of: Read) -> None:
             WorkflowProvider(Loader(ConfigurationError("why")), 5),
             settings_of(INFERNET_LOAD="init"),
         )
+
+
+class Warmed(Loader):
+    """Notes what it is asked, and takes a while for the example."""
+
+    def __init__(self, example: Any = "example", seconds: float = 0.0) -> None:
+        super().__init__()
+        self.example, self.seconds = example, seconds
+        self.asked: list[Any] = []
+
+    def example_input(self) -> Any:
+        if isinstance(self.example, Exception):
+            raise self.example
+        return self.example
+
+    def inference(self, input_data: Any) -> Any:
+        if input_data == "example":
+            time.sleep(self.seconds)
+        self.asked.append(input_data)
+        return input_data
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "provisioned-concurrency"])
+def test_init_ends_with_one_inference_of_the_example(settings_of: Read, kind: str) -> None:
+    loader = Warmed()
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of(AWS_LAMBDA_RUNTIME_API="x:1", AWS_LAMBDA_INITIALIZATION_TYPE=kind))
+    assert loader.asked == ["example"] and "warm_up_ms" in provider.cold_start
+
+
+@pytest.mark.parametrize("example", [None, ValueError("no")])
+def test_a_workflow_without_an_example_is_ready_all_the_same(
+    settings_of: Read, example: Any
+) -> None:
+    loader = Warmed(example)
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of(AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001"))
+    assert provider.state == "ready" and loader.asked == []
+
+
+def test_an_example_that_the_model_refuses_changes_nothing(settings_of: Read) -> None:
+    loader = Warmed()
+    loader.inference = lambda input_data: 1 / 0  # type: ignore[method-assign]
+    provider = WorkflowProvider(loader, 5)
+    begin(provider, settings_of(AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001"))
+    assert provider.get() is loader
+
+
+def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example() -> None:
+    loader = Warmed(seconds=30)
+    loader.may_load.clear()
+    provider = WorkflowProvider(loader, 5)
+    bound_by(after(60))
+    caller = threading.Thread(target=copy_context().run, args=(provider.get,))
+    caller.start()
+    while provider._awaited_until == float("inf"):
+        time.sleep(0.001)
+    loader.may_load.set()
+    caller.join(10)
+    assert provider.warm.wait(10) and loader.asked == []
+
+
+def test_the_example_is_waited_for_within_the_budget_only(settings_of: Read) -> None:
+    loader = Warmed(seconds=1.0)
+    provider = WorkflowProvider(loader, 5)
+    started = time.monotonic()
+    begin(
+        provider,
+        settings_of(AWS_LAMBDA_RUNTIME_API="x:1", INFERNET_INIT_BUDGET_SECONDS="0.1"),
+    )
+    assert time.monotonic() - started < 0.9
+    assert provider.get() is loader and loader.asked == []

@@ -55,7 +55,7 @@ def test_json_that_does_not_fit_is_refused_by_name(body: Any, description: str) 
     assert description in raised.value.description
 
 
-ODD = [0, 1, 2, 3, -1, 1.0, True, False, None, "1", [], {}, 2**70]
+ODD: list[Any] = [0, 1, 2, 3, -1, 1.0, True, False, None, "1", [], {}, 2**70]
 
 
 @pytest.mark.parametrize("source", ODD)

@@ -11,8 +11,6 @@ from handler.errors import InvalidInput, ModelError
 from handler.tensors import DTYPES, Array
 
 DEFAULT_RANGE = (-10.0, 10.0)
-# torch's name of a dtype -> ours.
-NAMES = {"float32": "float", "float64": "double", "float16": "half", "int64": "long"}
 
 
 class Declared(NamedTuple):
@@ -35,9 +33,11 @@ def inputs_of(
     """
     if given is not None:
         declared = declared._replace(shape=given.shape[1:])
-    shape, dtype = declared.shape or shape_of(workflow), declared.dtype or dtype_of(workflow)
+    example = workflow.example_input()
+    shape = declared.shape or (example and example["values"].shape[1:])
     if shape is None:
         raise ModelError("the model does not tell the shape of its inputs: give --shape")
+    dtype = declared.dtype or (example["dtype"] if example else _dtype_of(workflow))
     drawn = _drawn(shape, dtype, _ranges(declared, given, shape), count)
     if given is None:
         return dtype, drawn
@@ -63,42 +63,15 @@ def read(path: Path) -> tuple[str, Array]:
     return tensor
 
 
-def shape_of(workflow: Any) -> tuple[int, ...] | None:
-    """The shape of one input, where the model tells it."""
-    model = workflow.model
-    if (features := getattr(model, "features", None)) is not None:  # a booster
-        return (features,)
-    if (features := getattr(model, "n_features_in_", None)) is not None:  # of scikit-learn
-        return (int(features),)
-    if (example := _example(model)) is not None:
-        return tuple(int(size) for size in example.shape[1:])
-    parameters = getattr(model, "parameters", None)
-    weights = parameters() if callable(parameters) else ()
-    first = next(iter(weights), None)
-    # A linear layer's weight is [outputs, inputs]; what another layer takes, it does not say.
-    return (int(first.shape[1]),) if first is not None and first.ndim == 2 else None
-
-
-def dtype_of(workflow: Any) -> str:
-    """The dtype of the inputs: that of a torch model's weights, double for the others."""
-    model = workflow.model
-    tensor = _example(model)
-    parameters = getattr(model, "parameters", None)
-    if tensor is None and callable(parameters):
-        tensor = next(iter(parameters()), None)
-    if tensor is None:
+def _dtype_of(workflow: Any) -> str:
+    """That of a torch model's weights, double for the others."""
+    parameters = getattr(workflow.model, "parameters", None)
+    weight = next(iter(parameters()), None) if callable(parameters) else None
+    if weight is None:
         return "double"
-    name = str(tensor.dtype).removeprefix("torch.")
-    return NAMES.get(name, name)
+    from handler.workflows.torch_files import dtype_name
 
-
-def _example(model: Any) -> Any:
-    """The input that an exported program was made for, of which only shape and dtype are known."""
-    graph = getattr(model, "graph", None)
-    nodes = getattr(graph, "nodes", None)
-    if nodes is None or callable(nodes):
-        return None
-    return next((node.meta.get("val") for node in nodes if node.op == "placeholder"), None)
+    return dtype_name(weight)
 
 
 def _ranges(declared: Declared, given: Array | None, shape: tuple[int, ...]) -> tuple[Array, Array]:

@@ -49,6 +49,13 @@ class BaseClassicInferenceWorkflow:
         """From what the model gave to the answer; by default, the same."""
         return output_data
 
+    def example_input(self) -> Any:
+        """``data`` for one inference at the end of init; by default None, for no such inference.
+
+        It takes off the first request what a library does only once. Its failure changes nothing.
+        """
+        return None
+
     # Both spellings are in use among existing workflows.
     def _run_model(self, preprocessed_data: Any) -> Any:
         run = getattr(self, "do_model_predict", self.do_run_model)

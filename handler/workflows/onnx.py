@@ -58,8 +58,18 @@ class OnnxInferenceWorkflow(ModelWorkflow):
                 raise ModelError(
                     f"model file {name}: its input {node} is a {kind}, which no dtype is"
                 )
+        self.shapes = {node.name: node.shape for node in session.get_inputs()}
         self.outputs = [node.name for node in session.get_outputs()]
         return session
+
+    def example_input(self) -> Any:
+        """Zeros for each input: one row, and one element on every axis of any length."""
+        inputs = {}
+        for name, shape in self.shapes.items():
+            dtype, kind = TYPES[self.inputs[name]]
+            sizes = [size if isinstance(size, int) else 1 for size in shape]
+            inputs[name] = {"dtype": dtype, "values": np.zeros(sizes, kind)}
+        return {"inputs": inputs}
 
     def do_preprocessing(self, input_data: Any) -> dict[str, Array]:
         """The model's inputs, by name."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import sklearn
 import skops.io
 
@@ -53,6 +54,11 @@ class SklearnInferenceWorkflow(MethodWorkflow):
                 f"{', '.join(has) or 'none of the methods'}"
             )
         return model
+
+    def example_input(self) -> Any:
+        """One row of zeros, where the model tells how many features it takes."""
+        features = getattr(self.model, "n_features_in_", None)
+        return features and {"dtype": "double", "values": np.zeros((1, int(features)))}
 
     def do_preprocessing(self, input_data: Any) -> Array:
         """The request's array; its shape is the model's business."""

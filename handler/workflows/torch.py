@@ -4,13 +4,14 @@ import dis
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from handler import tensors
 from handler.errors import InvalidInput
 from handler.models.file import ModelFile
 from handler.workflows.model import ModelWorkflow
-from handler.workflows.torch_files import Architecture, load_model
+from handler.workflows.torch_files import Architecture, input_of, load_model
 
 DEMO_MODEL = Path(__file__).parent.parent / "demo" / "model.torch"
 
@@ -41,6 +42,14 @@ class TorchInferenceWorkflow(ModelWorkflow):
     def load(self, file: ModelFile) -> Any:
         torch.set_num_threads(self.settings.threads)
         return load_model(file, self.settings, self.architecture)
+
+    def example_input(self) -> Any:
+        """One row of zeros, where the model tells what it takes."""
+        found = input_of(self.model)
+        if found is None:
+            return None
+        dtype, shape = found
+        return {"dtype": dtype, "values": np.zeros((1, *shape), tensors.DTYPES[dtype])}
 
     def do_preprocessing(self, input_data: Any) -> torch.Tensor:
         """The request's tensor, in its own dtype; its shape is the model's business."""

@@ -48,6 +48,32 @@ class Architecture(NamedTuple):
         return module
 
 
+# torch's name of a dtype -> ours, where they differ.
+NAMES = {"float32": "float", "float64": "double", "float16": "half", "int64": "long"}
+
+
+def input_of(model: Any) -> tuple[str, tuple[int, ...]] | None:
+    """The dtype and the shape of one input of a model, without the batch; None if it does not tell.
+
+    An exported program tells it, and the weights of a linear layer that comes first.
+    """
+    nodes: Any = getattr(getattr(model, "graph", None), "nodes", ())
+    if not callable(nodes):  # as in a graph of TorchScript
+        inputs = [node.meta["val"] for node in nodes if node.op == "placeholder"]
+        if inputs:
+            return dtype_name(inputs[0]), tuple(int(size) for size in inputs[0].shape[1:])
+    weight: Any = next(iter(model.parameters()), None)
+    # [outputs, inputs]; what another layer takes, its weights do not say.
+    linear = weight is not None and weight.ndim == 2 and weight.is_floating_point()
+    return (dtype_name(weight), (int(weight.shape[1]),)) if linear else None
+
+
+def dtype_name(tensor: Any) -> str:
+    """The wire name of a tensor's dtype."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    return NAMES.get(name, name)
+
+
 def load_model(
     file: ModelFile,
     settings: Settings,
@@ -214,8 +240,13 @@ def _refuse_bombs(file: ModelFile) -> None:
 
 
 def _loaded(file: ModelFile, *, weights_only: bool) -> Any:
+    # Mapped, the weights are read when they are needed and never copied. Before torch 1.6, files
+    # were pickles through and through, which cannot be.
+    mapped = format_of(file.path) == "torch"
     try:
-        return torch.load(file.path, map_location="cpu", weights_only=weights_only)
+        return torch.load(
+            file.path, map_location="cpu", weights_only=weights_only, mmap=mapped or None
+        )
     except (pickle.UnpicklingError, ModelError):
         raise
     except Exception as error:

@@ -68,6 +68,10 @@ class BoosterWorkflow(MethodWorkflow):
             )
         return booster
 
+    def example_input(self) -> Any:
+        """One row of zeros."""
+        return {"dtype": "double", "values": np.zeros((1, self.model.features))}
+
     def do_preprocessing(self, input_data: Any) -> Array:
         """The rows, of as many real numbers as the model has features.
 

@@ -209,3 +209,11 @@ def test_torch_is_neither_imported_nor_needed(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "[[6.0, 9.0, 12.0]]", done.stderr
+
+
+@pytest.mark.parametrize("graph", [linear(), two_inputs()])
+def test_the_example_for_the_end_of_init_is_one_that_the_model_takes(
+    served: Callable[[Any], OnnxInferenceWorkflow], graph: Any
+) -> None:
+    workflow = served(graph)
+    assert workflow.inference(workflow.example_input()) is not None

@@ -86,7 +86,9 @@ def test_every_method_answers_as_the_library_itself(
 ) -> None:
     model = fitted(library, target)
     path = save(model, tmp_path / f"m{SUFFIXES[library]}")
-    found = served(library, path).inference(SOME)
+    workflow = served(library, path)
+    assert len(workflow.inference(workflow.example_input())) == 1
+    found = workflow.inference(SOME)
     np.testing.assert_allclose(found, model.predict(ROWS[:7]), rtol=1e-6)
     if target == "regression":
         with pytest.raises(ModelError, match="predict_proba"):

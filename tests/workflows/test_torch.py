@@ -102,6 +102,28 @@ def test_whole_modules_of_torch_s_own_classes_load(saved: Save, model: nn.Module
     assert type(workflow.model) is type(model) and not workflow.model.training
 
 
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (nn.Sequential(nn.Linear(3, 2), nn.ReLU()).double(), ("double", (1, 3))),
+        (nn.Linear(2, 2).half(), ("half", (1, 2))),
+        (nn.Conv1d(2, 2, 1), None),
+        (nn.ReLU(), None),
+    ],
+)
+@pytest.mark.parametrize("script", [False, True])
+def test_the_example_for_the_end_of_init_is_what_the_first_layer_takes(
+    saved: Save, model: nn.Module, script: bool, example: Any
+) -> None:
+    workflow = served(path=saved(model, script=script))
+    found = workflow.example_input()
+    if example is None:
+        assert found is None
+        return
+    assert (found["dtype"], found["values"].shape) == example
+    assert workflow.inference(found).shape[0] == 1
+
+
 def test_other_classes_are_refused_and_listed(saved: Save, settings_of: Read) -> None:
     path, name = saved(Custom()), f"{Custom.__module__}.Custom"
     with pytest.raises(ModelError, match="TORCH_SAFE_GLOBALS") as raised:
