@@ -57,7 +57,7 @@ def read(request: InfernetInput, *, arrays: bool = False) -> tuple[Format, Call]
         InvalidInput: the data does not fit its format; says where.
     """
     data = _bytes(request.data) if request.source == CHAIN else request.data
-    for form in FORMATS:
+    for form in FORMATS[:2] if request.source == CHAIN else FORMATS[2:]:
         if form.recognises(data):
             call = form.read(data)
             as_it_is = arrays or not isinstance(call.data.get("values"), np.ndarray)
@@ -257,7 +257,7 @@ def _raw_legacy(array: Array, call: Call) -> bytes:
     return onchain.encode_legacy(array)
 
 
-# The first row that recognises the data is its format.
+# The first row that recognises the data is its format: from a chain one of the first two.
 FORMATS = (
     # name, recognised by, read, a tensor off-chain, a tensor on-chain
     Format(

@@ -1,7 +1,6 @@
 """``POST /service_output``: from the body of a request to the body of its answer."""
 
 import asyncio
-import inspect
 import logging
 import time
 import traceback
@@ -95,7 +94,7 @@ class ServiceOutput:
 
         try:
             output = workflow.inference(call.data)
-            return _later(output, write) if inspect.isawaitable(output) else write(output)
+            return _later(output, write) if hasattr(output, "__await__") else write(output)
         except Exception as error:
             raise _workflow_failure(error) from None
 

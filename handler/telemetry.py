@@ -6,10 +6,10 @@ format: CloudWatch makes metrics of it, without a call and without another depen
 """
 
 import logging
+import os
 import sys
 import time
 import traceback
-import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +31,7 @@ METRICS = [
     {"Name": "Duration", "Unit": "Milliseconds"},
 ]
 DIRECTIVES = [{"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": METRICS}]
+WRITTEN_DIRECTIVES = orjson.Fragment(orjson.dumps(DIRECTIVES))
 LEVELS = logging.getLevelNamesMapping()
 
 
@@ -126,7 +127,7 @@ class Observe:
                 line["status"] = message["status"]
                 line.lap("total_ms", started)
                 message["headers"] = [*message["headers"], *_headers(line)]
-            elif message["type"] == "http.response.body":
+            else:
                 line["bytes_out"] = line.get("bytes_out", 0) + len(message.get("body", b""))
             await send(message)
 
@@ -141,13 +142,9 @@ class Observe:
             self._write(line)
 
     def _begun(self, scope: Scope) -> Record:
-        path = scope["path"]
+        context, path = scope.get("aws.context"), scope["path"]
         line = Record(
-            timestamp=None,
-            level=None,
-            message="request",
-            request_id=getattr(scope.get("aws.context"), "aws_request_id", None)
-            or str(uuid.uuid4()),
+            request_id=getattr(context, "aws_request_id", None) or os.urandom(16).hex(),
             # Of another path than ours, not a word: there may be anything in it.
             route=path if path in self.routes else "unknown",
             cold=self.first,
@@ -164,16 +161,24 @@ class Observe:
         if LEVELS[level] < self.lowest:
             return
         now = time.time()
-        line["timestamp"], line["level"] = datetime.fromtimestamp(now, UTC), level
+        written = {
+            "timestamp": datetime.fromtimestamp(now, UTC),
+            "level": level,
+            "message": "request",
+            **line,
+        }
         if self.on_lambda:
-            line["_aws"] = {"Timestamp": int(now * 1e3), "CloudWatchMetrics": DIRECTIVES}
-            line["function"] = self.function
-            line["Requests"] = 1
-            line["Errors"] = int(status >= 500)
-            line["Unauthorized"] = int(status == 401)
-            line["ColdStarts"] = int(line["cold"])
-            line["Duration"] = line["total_ms"]
-        write(line)
+            written["_aws"] = {
+                "Timestamp": int(now * 1e3),
+                "CloudWatchMetrics": WRITTEN_DIRECTIVES,
+            }
+            written["function"] = self.function
+            written["Requests"] = 1
+            written["Errors"] = int(status >= 500)
+            written["Unauthorized"] = int(status == 401)
+            written["ColdStarts"] = int(line["cold"])
+            written["Duration"] = line["total_ms"]
+        write(written)
 
 
 def describe(data: Any) -> dict[str, Any]:

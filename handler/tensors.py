@@ -18,11 +18,12 @@ from handler.errors import InvalidInput, kind_of
 
 Array = npt.NDArray[Any]
 
+DOUBLE = np.dtype(np.float64)
 # The one table: wire name (torch's own attribute names) -> numpy type that carries the values.
 # numpy has no bfloat16; float32 holds each of its values exactly.
 DTYPES: dict[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
-    "double": np.dtype(np.float64),
+    "double": DOUBLE,
     "cfloat": np.dtype(np.complex64),
     "cdouble": np.dtype(np.complex128),
     "half": np.dtype(np.float16),
@@ -36,6 +37,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 _NUMERIC = "biufc"
+NUMBERS = {float, int}
 
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 # The largest finite bfloat16; past the middle between it and 2^128 a value rounds to infinity.
@@ -86,32 +88,27 @@ def parse(data: Any) -> Tensor:
         raise InvalidInput(f"data.dtype: found {found}; allowed are {', '.join(DTYPES)}")
     if isinstance(values, np.ndarray):
         return Tensor(dtype, values)
-    shape, flat = _flatten(values)
-    array = convert(flat, Target(dtype, DTYPES[dtype], shape, "data.values"))
+    shape, flat, kinds = _flatten(values)
+    array = convert(flat, Target(dtype, DTYPES[dtype], shape, "data.values"), kinds)
     return Tensor(dtype, _shaped(array, shape, data.get("shape")))
 
 
-def convert(flat: list[Any], target: Target) -> Array:
+def convert(flat: list[Any], target: Target, kinds: set[type] | None = None) -> Array:
     """The flat array of JSON values, each of them seen to fit the target's dtype.
+
+    ``kinds`` are their types, for who knows them already.
 
     Raises:
         InvalidInput: names the first element that does not fit.
     """
-    return _CONVERTERS[target.numpy.kind](flat, target)
+    kinds = set(map(type, flat)) if kinds is None else kinds
+    return _CONVERTERS[target.numpy.kind](flat, target, kinds)
 
 
 def array_of(value: Any) -> Array | None:
     """The array that a torch tensor, numpy array or numpy scalar holds; None for anything else."""
-    if isinstance(value, Tensor):
-        return value.array
-    # A torch tensor can only be here if somebody else imported torch; this module never does.
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy(force=True)
-    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in _NUMERIC:
-        return None
-    array = np.asarray(value)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    tensor = _held(value)
+    return None if tensor is None else tensor.array
 
 
 def tensor_of(value: Any) -> Tensor | None:
@@ -120,16 +117,35 @@ def tensor_of(value: Any) -> Tensor | None:
     Raises:
         TypeError, ValueError: the array's type has no wire name that could hold it.
     """
+    tensor = _held(value)
+    return _widened(tensor.array) if tensor is not None and not tensor.dtype else tensor
+
+
+def _held(value: Any) -> Tensor | None:
+    """The array and its wire name, which is empty where there is none."""
     if isinstance(value, Tensor):
         return value
-    array = array_of(value)
-    if array is None:
+    # A torch tensor can only be here if somebody else imported torch; this module never does.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.dtype is torch.bfloat16:
+            return Tensor("bfloat16", _of_torch(value.float()))
+        value = _of_torch(value)
+    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in _NUMERIC:
         return None
-    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
-        return Tensor("bfloat16", array)
-    if array.dtype in _NAMES:
-        return Tensor(_NAMES[array.dtype], array)
-    return _widened(array)
+    array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return Tensor(_NAMES.get(array.dtype, ""), array)
+
+
+def _of_torch(value: Any) -> Array:
+    try:
+        array: Array = value.numpy()
+    except (RuntimeError, TypeError):
+        # One that has a gradient, is on another device, or conjugated on paper only.
+        array = value.numpy(force=True)
+    return array
 
 
 def to_json(tensor: Tensor) -> dict[str, Any]:
@@ -151,10 +167,18 @@ def json_values(array: Array) -> Any:
         pair = np.frompyfunc(lambda re, im: {"re": re, "im": im}, 2, 1)
         pairs = pair(_spelled(array.real), _spelled(array.imag))
         return np.asarray(pairs, dtype=object).tolist()
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not _is_finite(array):
         return _spelled(array).tolist()
     # orjson writes contiguous arrays and numpy scalars, but not arrays without a dimension.
-    return np.ascontiguousarray(array) if array.ndim else array[()]
+    if array.ndim:
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array[()]
+
+
+def _is_finite(array: Array) -> bool:
+    # Neither NaN nor infinity comes out of a sum of squares unseen; what is too large to be squared
+    # is looked at closely.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _widened(array: Array) -> Tensor:
@@ -180,11 +204,11 @@ def _spelled(array: Array) -> Array:
     return spelled
 
 
-def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any]]:
-    """The shape of nested lists and their elements in C order, level by level."""
+def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any], set[type]]:
+    """The shape of nested lists, their elements in C order and the types of those."""
     shape: list[int] = []
     level = [values]
-    while level and list in (kinds := set(map(type, level))):
+    while list in (kinds := set(map(type, level))):
         axis = len(shape)
         if axis == MAX_DIMENSIONS:
             raise InvalidInput(f"data.values: nested deeper than {MAX_DIMENSIONS} dimensions")
@@ -198,13 +222,18 @@ def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any]]:
                 "all must have the same length"
             )
         shape.append(lengths.pop())
-        level = list(chain.from_iterable(level))
-    return tuple(shape), level
+        level = list(chain.from_iterable(level)) if len(level) > 1 else level[0]
+    return tuple(shape), level, kinds
 
 
 def _shaped(array: Array, shape: tuple[int, ...], declared: Any) -> Array:
     """The array in its shape; a declared one counts behind an axis of length 0, where lists end."""
-    if not array.size and _is_shape(declared) and tuple(declared[: len(shape)]) == shape:
+    if (
+        declared is not None
+        and not array.size
+        and _is_shape(declared)
+        and tuple(declared[: len(shape)]) == shape
+    ):
         return array.reshape(declared)
     return array.reshape(shape)
 
@@ -218,12 +247,12 @@ def _is_shape(declared: Any) -> bool:
     )
 
 
-def _floats(flat: list[Any], target: Target) -> Array:
+def _floats(flat: list[Any], target: Target, kinds: set[type]) -> Array:
     takes = 'numbers, or "NaN", "Infinity", "-Infinity"'
-    if not _types(flat) <= {float, int}:
+    if not kinds <= NUMBERS:
         flat = [_number(v) for v in _checked(flat, target, _is_number, takes)]
     wide = np.array(flat, dtype=np.float64)
-    return wide if target.numpy == np.float64 else narrowed(wide, target)
+    return wide if target.numpy is DOUBLE else narrowed(wide, target)
 
 
 def narrowed(wide: Array, target: Target) -> Array:
@@ -249,23 +278,23 @@ def narrowed(wide: Array, target: Target) -> Array:
     return array
 
 
-def _integers(flat: list[Any], target: Target) -> Array:
+def _integers(flat: list[Any], target: Target, kinds: set[type]) -> Array:
     limits = np.iinfo(target.numpy)
     takes = f"whole numbers from {limits.min} to {limits.max}"
-    if _types(flat) != {int}:
+    if kinds != {int}:
         flat = [int(v) for v in _checked(flat, target, _is_whole, takes)]
     if flat and not limits.min <= min(flat) <= max(flat) <= limits.max:
         _checked(flat, target, lambda v: bool(limits.min <= v <= limits.max), takes)
     return np.array(flat, dtype=target.numpy)
 
 
-def _booleans(flat: list[Any], target: Target) -> Array:
+def _booleans(flat: list[Any], target: Target, kinds: set[type]) -> Array:
     takes = "true, false, 0 or 1"
     checked = _checked(flat, target, lambda v: type(v) in (bool, int) and v in (0, 1), takes)
     return np.array(checked, dtype=np.bool_)
 
 
-def _complexes(flat: list[Any], target: Target) -> Array:
+def _complexes(flat: list[Any], target: Target, kinds: set[type]) -> Array:
     takes = 'numbers, or {"re": number, "im": number}'
     checked = _checked(flat, target, _is_complex, takes)
     parts = np.array([_parts(v) for v in checked], dtype=np.float64).reshape(-1, 2)
@@ -275,17 +304,13 @@ def _complexes(flat: list[Any], target: Target) -> Array:
     return narrow.view(target.numpy).reshape(-1)
 
 
-_CONVERTERS: dict[str, Callable[[list[Any], Target], Array]] = {
+_CONVERTERS: dict[str, Callable[[list[Any], Target, set[type]], Array]] = {
     "f": _floats,
     "i": _integers,
     "u": _integers,
     "b": _booleans,
     "c": _complexes,
 }
-
-
-def _types(flat: list[Any]) -> set[type]:
-    return set(map(type, flat))
 
 
 def _is_number(value: Any) -> bool:

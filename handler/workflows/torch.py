@@ -53,8 +53,9 @@ class TorchInferenceWorkflow(ModelWorkflow):
 
     def do_preprocessing(self, input_data: Any) -> torch.Tensor:
         """The request's tensor, in its own dtype; its shape is the model's business."""
-        tensor = tensors.parse(input_data)
-        return torch.from_numpy(tensor.array).to(getattr(torch, tensor.dtype))
+        dtype, array = tensors.parse(input_data)
+        tensor = torch.from_numpy(array)
+        return tensor.bfloat16() if dtype == "bfloat16" else tensor
 
     def do_run_model(self, preprocessed_data: torch.Tensor) -> Any:
         """What the model gives.
