@@ -196,8 +196,9 @@ def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example() -> None:
     loader = Warmed(seconds=30)
     loader.may_load.clear()
     provider = WorkflowProvider(loader, 5)
-    bound_by(after(60))
-    caller = threading.Thread(target=copy_context().run, args=(provider.get,))
+    context = copy_context()
+    context.run(bound_by, after(60))
+    caller = threading.Thread(target=context.run, args=(provider.get,))
     caller.start()
     while provider._awaited_until == float("inf"):
         time.sleep(0.001)
