@@ -1,6 +1,7 @@
 """Every figure, as a ratio to its baseline: ``python -m bench PATH_OF_AWS_LAMBDA_RIE``."""
 
 import argparse
+import asyncio
 import contextlib
 import importlib
 import json
@@ -22,6 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.large import Large
+from bench.load import SERVE, serving, throughput
 from bench.sides import image_environment, measured
 from handler import onchain
 from handler.app import create_app
@@ -104,6 +106,7 @@ class Bench:
             Row("warm request of 69 doubles, token, log line", "us", 2.0, self.warm),
             Row("300,000 doubles in", "ms", 0.10, self.numbers("in")),
             Row("300,000 doubles out", "ms", 0.05, self.numbers("out")),
+            Row("answer of hypercorn, 1 worker, 16 connections", "us", 1 / 0.85, self.server),
             Row("ABI vector of 1,000 float64, in and out", "us", 1.2, self.abi),
             Row("warm load of 100 MB, safetensors", "ms", 1.5, self.load("large.safetensors")),
             Row("warm load of 100 MB, TorchScript", "ms", 1.5, self.load("large.torchscript")),
@@ -153,6 +156,17 @@ class Bench:
 
     def numbers(self, way: str) -> Callable[[], tuple[float, float]]:
         return lambda: (measured(f"{way}_ours"), measured(f"{way}_baseline"))
+
+    def server(self) -> tuple[float, float]:
+        """Microseconds an answer, beside a bare route of Starlette."""
+        body = self.event["body"].encode()
+        hypercorn = ["-m", "hypercorn", "bench.bare:app", "--bind=127.0.0.1:{port}"]
+        commands = [[*SERVE, "--workers=1"], [sys.executable, *hypercorn, "--workers=1"]]
+        found = []
+        for command in commands:
+            with serving(command, {**self.environment, "INFERNET_LOAD": "init"}) as (port, _):
+                found.append(1e6 / asyncio.run(throughput(port, (body, TOKEN, 200), 16)))
+        return found[0], found[1]
 
     def abi(self) -> tuple[float, float]:
         """Decode and encode, beside eth_abi doing the same with the bits of the doubles."""

@@ -7,6 +7,7 @@ be the one that its request deserves; memory must not grow.
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from handler.testing import free_port, wait_for_port
@@ -33,11 +35,18 @@ GOOD, MALFORMED, STRANGER = (
 )
 
 
-class Run:
-    """The requests of one run, and what came of them."""
+ASKED = [GOOD] * 100
+ASKED[0], ASKED[50] = MALFORMED, STRANGER
 
-    def __init__(self, port: int, seconds: float) -> None:
+
+class Run:
+    """The requests of one run, in turn those of ``asked``, and what came of them."""
+
+    def __init__(
+        self, port: int, seconds: float, asked: Sequence[tuple[bytes, str, int]] = ASKED
+    ) -> None:
         self.port = port
+        self.asked = asked
         self.until = time.monotonic() + seconds
         self.counts: Counter[tuple[int, int]] = Counter()
         self.milliseconds: list[float] = []
@@ -47,8 +56,7 @@ class Run:
     async def connection(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         while time.monotonic() < self.until:
-            number = next(self._numbers) % 100
-            body, token, deserved = {0: MALFORMED, 50: STRANGER}.get(number, GOOD)
+            body, token, deserved = self.asked[next(self._numbers) % len(self.asked)]
             started = time.perf_counter()
             writer.write(
                 b"POST /service_output HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -97,26 +105,45 @@ async def loaded(port: int, group: int, seconds: float) -> tuple[Run, int]:
     return run, resident(group) - before
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30)
-    seconds = parser.parse_args().seconds
+@contextlib.contextmanager
+def serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """A server as a process group of its own: its port, which ``{port}`` stands for, and group."""
     port = free_port()
-    command = [sys.executable, "-m", "handler.cli", "serve", f"--bind=127.0.0.1:{port}"]
     server = subprocess.Popen(
-        [*command, f"--workers={WORKERS}"],
-        env={**os.environ, "INFERNET_BEARER_TOKENS": TOKEN, "INFERNET_LOAD": "init"},
+        [part.format(port=port) for part in command],
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         wait_for_port(port)
-        asyncio.run(loaded(port, server.pid, 3))  # until both workers have their model
-        run, growth = asyncio.run(loaded(port, server.pid, seconds))
+        yield port, server.pid
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+async def throughput(port: int, request: tuple[bytes, str, int], connections: int) -> float:
+    """Answers a second, all of them as they have to be, after a second that is not counted."""
+    for seconds in (1.0, 3.0):
+        run = Run(port, seconds, [request])
+        await asyncio.gather(*[run.connection() for _ in range(connections)])
+    assert not run.lost and run.counts.keys() == {(200, 200)}, run.counts
+    return run.counts[200, 200] / seconds
+
+
+SERVE = [sys.executable, "-m", "handler.cli", "serve", "--bind=127.0.0.1:{port}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30)
+    seconds = parser.parse_args().seconds
+    environment = {"INFERNET_BEARER_TOKENS": TOKEN, "INFERNET_LOAD": "init"}
+    with serving([*SERVE, f"--workers={WORKERS}"], environment) as (port, group):
+        asyncio.run(loaded(port, group, 3))  # until both workers have their model
+        run, growth = asyncio.run(loaded(port, group, seconds))
     wrong = {pair: count for pair, count in run.counts.items() if pair[0] != pair[1]}
     times = statistics.quantiles(run.milliseconds, n=100)
     print(

@@ -33,6 +33,7 @@ def test_one_run_prints_every_row() -> None:
         "warm request of 69 doubles",
         "300",
         "300",
+        "answer of hypercorn",
         "ABI vector of 1",
         "warm load of 100 MB",
         "warm load of 100 MB",
