@@ -23,7 +23,7 @@ TEMPLATES := template.yaml infra/efs.yaml infra/observability.yaml infra/registr
 MACHINE := $(subst aarch64,arm64,$(shell uname -m))
 RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
 
-.PHONY: help setup demo serve test test-full check format lock image local bench bench-flavours clean
+.PHONY: help setup demo serve test test-full check format lock image local bench bench-flavours bench-peers clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -95,5 +95,8 @@ bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
 bench-flavours: setup ## Size, memory and cold start of the image for each format; needs Docker.
 	$(BIN)/python -m bench.flavours $(RIE)
 
+bench-peers: setup ## Other model servers beside ours, under load; TorchServe needs Java 17.
+	$(BIN)/python -m bench.peers
+
 clean: ## Remove what the targets above made.
-	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .venv-peers .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
