@@ -24,6 +24,27 @@ logger = logging.getLogger(__name__)
 BODY_SECONDS = 60
 # In bytes. Below that, reading values as an array takes as long as in lists.
 LARGE_BODY = 4096
+# A hop to a thread and back takes a third of that.
+QUICK_SECONDS = 0.001
+
+
+class Pace:
+    """Whether answers have been so quick of late that a thread for each costs more than it frees.
+
+    An event loop that answers by itself keeps its other connections waiting meanwhile. Only
+    workflows of ours are trusted with it, as a user's may wait for something.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = float(QUICK_SECONDS * 10)
+
+    @property
+    def is_quick(self) -> bool:
+        return self._seconds < QUICK_SECONDS
+
+    def note(self, seconds: float) -> None:
+        """Enters what an answer took: a slow one counts for some dozens that follow."""
+        self._seconds = max(seconds, self._seconds * 0.9)
 
 
 class ServiceOutput:
@@ -39,6 +60,7 @@ class ServiceOutput:
         self.catalog = catalog
         self.elements = limits.Elements(settings.max_elements)
         self.slots = limits.Slots(settings.max_concurrency)
+        self.pace = Pace()
         self.threads = anyio.CapacityLimiter(settings.max_concurrency)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,8 +89,19 @@ class ServiceOutput:
             raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS} s") from None
         # From here on, for who sends slowly must not take a slot from the others.
         with self.slots.taken():
-            answer = await anyio.to_thread.run_sync(self.answer, body, limiter=self.threads)
+            if self.pace.is_quick and len(body) < LARGE_BODY and self.catalog.takes_arrays:
+                answer = self._timed(body)
+            else:
+                answer = await anyio.to_thread.run_sync(self._timed, body, limiter=self.threads)
             return answer if isinstance(answer, bytes) else await answer
+
+    def _timed(self, body: bytes) -> bytes | Awaitable[bytes]:
+        # The time of the processor: a thread also waits for those beside it.
+        started = time.thread_time()
+        try:
+            return self.answer(body)
+        finally:
+            self.pace.note(time.thread_time() - started)
 
     def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
         """The answer to a body, or what gives it when the workflow's inference is asynchronous."""

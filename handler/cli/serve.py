@@ -54,6 +54,7 @@ def serve(
         f"--graceful-timeout={graceful_timeout}",
         f"--keep-alive={IDLE_SECONDS}",
         f"--read-timeout={SILENT_SECONDS}",
+        "--worker-class=uvloop",  # a later one in the user's own options counts
         *context.args,
     ]
     if workers == 0:

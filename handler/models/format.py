@@ -3,7 +3,6 @@
 Nothing here decides whether a file is safe: each backend looks again, with its own reader.
 """
 
-import zipfile
 from pathlib import Path, PurePosixPath
 
 HEAD_BYTES = 512
@@ -69,6 +68,8 @@ def format_of(path: Path) -> str:
 
 
 def _archive(path: Path) -> str:
+    import zipfile  # which a model of another kind need not pay for
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = {PurePosixPath(name.lower()).name for name in archive.namelist()}
