@@ -99,4 +99,4 @@ bench-peers: setup ## Other model servers beside ours, under load; TorchServe ne
 	$(BIN)/python -m bench.peers
 
 clean: ## Remove what the targets above made.
-	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .venv-peers .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .venv-peers .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .screenshots

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler import __version__, resources
+from handler import __version__, docs, resources
 from handler.auth import Access, BearerAuth, create_access
 from handler.catalog import Catalog
 from handler.deadline import after, bound_by
@@ -28,7 +28,10 @@ from handler.telemetry import Observe
 logger = logging.getLogger(__name__)
 
 SERVICE_PATH = "/service_output"
-ROUTES = frozenset({SERVICE_PATH, "/service-resources", "/", "/health", "/ready"})
+OPENAPI_PATH = "/openapi.json"
+ROUTES = frozenset(
+    {SERVICE_PATH, "/service-resources", "/", "/health", "/ready", OPENAPI_PATH, *docs.PATHS}
+)
 
 
 def create_app(
@@ -70,6 +73,14 @@ def create_app(
             return _json({"supported": resources.supported(catalog, model_id)})
         return _json(resources.describe(catalog, settings))
 
+    async def openapi(request: Request) -> Response:
+        # pydantic, which nobody else needs.
+        from handler.openapi import document
+
+        known = request.scope["authorized"] and provider.state == "ready"
+        example = resources.example(provider.get()) if known else resources.EXAMPLE
+        return _json(document(example, resources_need_token=settings.on_lambda))
+
     app = Starlette(
         routes=[
             Route(
@@ -87,6 +98,8 @@ def create_app(
             Route("/", index, middleware=public),
             Route("/health", health, middleware=public),
             Route("/ready", ready, middleware=closed),
+            Route(OPENAPI_PATH, openapi, middleware=public),
+            *docs.routes(),
         ],
         middleware=[
             Middleware(SingleSlashes),
@@ -138,7 +151,7 @@ def _of_a_server(settings: Settings) -> list[Middleware]:
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, status, headers, "application/json")
 
 

@@ -11,12 +11,14 @@ from handler.catalog import Catalog
 from handler.errors import InvalidInput
 from handler.lifecycle import WorkflowProvider
 from handler.settings import Settings
-from handler.workflows import WORKFLOWS
+from handler.workflows import WORKFLOWS, Workflow
 
 if TYPE_CHECKING:
     from handler.models.reference import Reference
 
 SPECIFICATION = "0.1.0"  # of the shape that infernet-ml 2.0.0 defines
+# What the bundled model takes, where a model does not tell.
+EXAMPLE = {"dtype": "double", "values": [[5.1, 3.5, 1.4, 0.2]]}
 SERVICE_ID = "infernet-lambda"
 
 
@@ -30,6 +32,12 @@ def served(provider: WorkflowProvider) -> dict[str, str | None]:
         "model": None if reference is None else str(reference),
         "digest": getattr(workflow, "model_digest", None),
     }
+
+
+def example(workflow: Workflow) -> Any:
+    """The ``data`` of a request that a workflow takes, as far as it tells."""
+    example_input = getattr(workflow, "example_input", None)
+    return (example_input() if callable(example_input) else None) or EXAMPLE
 
 
 def supported(catalog: Catalog, text: str) -> bool:
