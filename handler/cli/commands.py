@@ -10,6 +10,7 @@ from handler.cli.doctor import doctor
 from handler.cli.fetch import fetch
 from handler.cli.lock import lock
 from handler.cli.node_config import node_config
+from handler.cli.predict import predict
 from handler.cli.publish import publish
 from handler.cli.serve import serve
 from handler.cli.set_model import set_model
@@ -48,6 +49,7 @@ app.command()(lock)
 app.command("compile")(compile_)
 app.command()(publish)
 app.command()(doctor)
+app.command()(predict)
 app.command("node-config")(node_config)
 app.command()(warm)
 app.command("set-model")(set_model)
