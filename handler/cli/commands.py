@@ -9,6 +9,7 @@ from handler.cli.compile import compile_
 from handler.cli.doctor import doctor
 from handler.cli.fetch import fetch
 from handler.cli.lock import lock
+from handler.cli.new import new
 from handler.cli.node_config import node_config
 from handler.cli.predict import predict
 from handler.cli.publish import publish
@@ -50,6 +51,7 @@ app.command("compile")(compile_)
 app.command()(publish)
 app.command()(doctor)
 app.command()(predict)
+app.command()(new)
 app.command("node-config")(node_config)
 app.command()(warm)
 app.command("set-model")(set_model)

@@ -17,7 +17,7 @@ from torch import nn
 from handler.models import sources, upload
 from handler.models.reference import parse_reference
 from handler.settings import Settings
-from tests.hub_server import COMMIT, Hub, Repository, hub_server
+from handler.testing.hub import COMMIT, Hub, Repository, hub_server
 from tests.servers import aws_server, credentials
 
 TOKEN = "hf_a_token_that_must_not_be_seen"

@@ -11,9 +11,9 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from handler.testing import function_url_event
+from handler.testing.hub import Repository, hub_server
 from tests.container.conftest import Run, answers, docker, eventually
 from tests.container.test_image import READ_ONLY, SERVER, _invoked
-from tests.hub_server import Repository, hub_server
 from tests.processes import ROOT, emulator
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]

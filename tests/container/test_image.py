@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from handler.cli.commands import app
 from handler.testing import INVOCATION_PATH, function_url_event
 from tests.container.conftest import Run, answers, docker, eventually
 from tests.processes import emulator
@@ -139,3 +141,22 @@ def test_a_cold_start_compiles_nothing(image: str) -> None:
     output = docker("run", "--rm", *READ_ONLY, "--entrypoint", "python", image, "-c", code)
     listed = output.splitlines()[-1].split()  # behind what the service itself says
     assert int(listed[0]) > 1000 and listed[1:] == []
+
+
+def test_the_project_of_new_is_built_on_the_image_and_serves(
+    run: Run, image: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    assert CliRunner().invoke(app, ["new", str(folder)]).exit_code == 0
+    name = "infernet-lambda-test-new"
+    docker("build", "--quiet", "--build-arg", f"IMAGE={image}", "--tag", name, str(folder))
+    try:
+        options = ["--env-file", str(folder / "service.env")]
+        container = run(options, ["--bind=0.0.0.0:3000"], name=name)
+        eventually(lambda: answers(container.url))
+        data = {"dtype": "double", "values": [[1, 2, 3, 4]]}
+        response = container.post("/service_output", {"source": 1, "data": data})
+        assert response.status_code == 200, response.text
+        assert response.json()["values"] == [[2.0, 4.0, 6.0, 8.0]]
+    finally:
+        docker("rmi", "--force", name)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from handler.testing import INVOCATION_PATH, free_port, function_url_event
+from handler.testing.hub import Hub, Repository, hub_server
 from tests.container.conftest import Run, docker, eventually
 from tests.container.test_image import READ_ONLY, TOKEN
-from tests.hub_server import Hub, Repository, hub_server
 from tests.processes import emulator
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]

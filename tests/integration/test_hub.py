@@ -15,7 +15,7 @@ from torch import nn
 from handler import onchain
 from handler.models.model_id import ModelId
 from handler.testing import free_port, function_url_event
-from tests.hub_server import COMMIT, Hub, Repository, hub_server
+from handler.testing.hub import COMMIT, Hub, Repository, hub_server
 from tests.integration.conftest import START
 from tests.processes import ROOT
 

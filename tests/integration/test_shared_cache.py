@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.hub_server import Hub, Repository, hub_server
+from handler.testing.hub import Hub, Repository, hub_server
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from handler.errors import ConfigurationError, ModelError
 from handler.models.reference import parse_reference
 from handler.models.sources import fetch
 from handler.settings import Settings
-from tests.hub_server import COMMIT, Hub, Repository, hub_server
+from handler.testing.hub import COMMIT, Hub, Repository, hub_server
 
 CONTENT = os.urandom(1_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -123,7 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, repository: Repository, content: bytes) -> None:
         etag = hashlib.sha256(content).hexdigest()
         if repository.small:
-            etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            blob = b"blob %d\0" % len(content) + content
+            etag = hashlib.sha1(blob, usedforsecurity=False).hexdigest()
         headers = {
             "X-Repo-Commit": repository.commit,
             "ETag": f'"{etag}"',

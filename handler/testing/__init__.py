@@ -1,4 +1,8 @@
-"""What a test of the service needs: Lambda events, and the Lambda runtime without AWS."""
+"""What a test of a workflow needs: Lambda events, and the Lambda path, in process or emulated.
+
+Beside this, ``hub.py`` is a Hugging Face hub on the loopback interface, ``vectors.py`` makes requests
+as contracts do, and ``plugin.py`` has fixtures for pytest.
+"""
 
 import base64
 import contextlib
@@ -14,7 +18,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from handler.workflows import Workflow
 
 INVOCATION_PATH = "/2015-03-31/functions/function/invocations"
 
@@ -60,6 +67,62 @@ def function_url_event(
         "body": body,
         "isBase64Encoded": as_base64,
     }
+
+
+class Answer(NamedTuple):
+    """What the function answers to a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+    """The JSON."""
+
+
+class LambdaClient:
+    """The whole Lambda path in this process: function URL event, Mangum, application, workflow.
+
+    Needs an event loop that is set, as the fixture ``lambda_client`` of ``plugin.py`` does.
+
+    Args:
+        workflow: not yet set up; by default, what the settings say.
+    """
+
+    def __init__(self, workflow: "Workflow | None" = None) -> None:
+        from mangum import Mangum
+
+        from handler.app import create_app
+        from handler.lifecycle import WorkflowProvider, load_workflow
+        from handler.settings import get_settings
+
+        settings = get_settings()
+
+        def load() -> "Workflow":
+            if workflow is None:
+                return load_workflow(settings)
+            workflow.setup()
+            return workflow
+
+        provider = WorkflowProvider(load, settings.retry_seconds)
+        self._adapter = Mangum(create_app(settings, provider), lifespan="off")
+
+    def post(
+        self, body: Any, path: str = "/service_output", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to a body, which is bytes or becomes JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        event = function_url_event(path, content, headers=headers, as_base64=True)
+        found: Any = self._adapter(event, None)  # type: ignore[arg-type]
+        return Answer(found["statusCode"], found["headers"], json.loads(found["body"]))
+
+    def predict(self, data: Any) -> Any:
+        """What the workflow answers to ``data``, off-chain.
+
+        Raises:
+            AssertionError: it is an error; says which.
+        """
+        answer = self.post({"source": 1, "data": data})
+        assert answer.status == 200, answer.body
+        return answer.body
 
 
 class LambdaEmulator:
