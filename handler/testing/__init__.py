@@ -1,7 +1,7 @@
 """What a test of a workflow needs: Lambda events, and the Lambda path, in process or emulated.
 
-Beside this, ``hub.py`` is a Hugging Face hub on the loopback interface, ``vectors.py`` makes requests
-as contracts do, and ``plugin.py`` has fixtures for pytest.
+Beside this, ``hub.py`` is a Hugging Face hub on the loopback interface, ``vectors.py`` makes
+requests as contracts do, and ``plugin.py`` has fixtures for pytest.
 """
 
 import base64
