@@ -23,7 +23,7 @@ TEMPLATES := template.yaml infra/efs.yaml infra/observability.yaml infra/registr
 MACHINE := $(subst aarch64,arm64,$(shell uname -m))
 RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
 
-.PHONY: help setup demo serve test test-full check format lock image local bench bench-flavours bench-peers clean
+.PHONY: help setup demo serve test test-full check format lock image local docs bench bench-flavours bench-peers clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,10 @@ image: setup ## Build the container image, as sam build does.
 local: image ## Serve the image with sam local at http://127.0.0.1:3000.
 	$(SAM) local start-api
 
+docs: setup ## Build the documentation's pages in .site.
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet
+
 bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
 	$(BIN)/python -m bench.load
 	$(BIN)/python -m bench $(RIE)
@@ -99,4 +103,4 @@ bench-peers: setup ## Other model servers beside ours, under load; TorchServe ne
 	$(BIN)/python -m bench.peers
 
 clean: ## Remove what the targets above made.
-	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .venv-peers .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .screenshots
+	rm -rf $(VENV) $(TOOLS_VENV) $(CHECK_VENV) .venv-peers .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .screenshots .site
