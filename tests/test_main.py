@@ -167,3 +167,16 @@ def test_a_server_ends_without_its_token() -> None:
     process = fresh("import handler.main", INFERNET_AUTH="bearer")
     assert process.returncode == 1 and len(process.stderr.splitlines()) == 1
     assert "INFERNET_BEARER_TOKENS or INFERNET_BEARER_SECRET_ARN" in process.stderr
+
+
+def test_the_page_and_the_openapi_document_are_served_by_the_function_too() -> None:
+    events = [function_url_event(path, method="GET") for path in ("/docs", "/docs/app.js")]
+    events.append(function_url_event("/openapi.json", method="GET"))
+    page, script, document = handled(*events, INFERNET_AUTH="none", INFERNET_LOAD="lazy")
+    assert page["statusCode"] == script["statusCode"] == document["statusCode"] == 200
+    assert page["headers"]["content-type"].startswith("text/html") and "<h1>" in page["body"]
+    assert "default-src 'none'" in page["headers"]["content-security-policy"]
+    assert script["headers"]["content-type"].startswith("text/javascript")
+    assert not page["isBase64Encoded"] and "encodeRequest" in script["body"]
+    paths = json.loads(document["body"])["paths"]
+    assert paths["/service-resources"]["get"]["security"] == [{"bearer": []}]

@@ -10,6 +10,7 @@ from handler.cli import report
 from handler.cli.lock import locked_model, write_lock
 from handler.errors import HandlerError
 from handler.lifecycle import load_workflow
+from handler.models.cache import silent
 from handler.models.lock import LockedModel, ModelLock, read_lock
 from handler.models.reference import Reference
 from handler.settings import get_settings
@@ -128,7 +129,8 @@ def _compiled(
     _refuse_foreign(workflow)
     dtype, asked = inputs.inputs_of(workflow, declared._replace(dtype=dtype), rows, count)
     try:
-        proof = compile_model(workflow, dtype, asked, tolerance, output)
+        with report.progress_bar("inputs", of_bytes=False) as progress:
+            proof = compile_model(workflow, dtype, asked, tolerance, output, progress or silent)
     except HandlerError as error:
         raise report.Failed(f"model {reference} stays as it is: {error}") from error
     proof = proof.model_copy(update={"source": str(workflow.reference.unpinned)})

@@ -53,16 +53,23 @@ def service(
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress | None]:
-    """A bar on a terminal's standard error, for bytes; nothing where nobody sees it."""
+def progress_bar(what: str, *, of_bytes: bool = True) -> Iterator[Progress | None]:
+    """A bar on a terminal's standard error, for bytes or steps; nothing where nobody sees it."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
+    columns = (BarColumn(), *amounts, TimeRemainingColumn())
     with Bar("{task.description}", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ import numpy as np
 from handler import formats, tensors
 from handler.compiler.conversion import OUTPUT, Answer, Data, candidates, problem
 from handler.errors import HandlerError, InvalidInput, ModelError
+from handler.models.cache import Progress, silent
 from handler.models.lock import Proof
 from handler.tensors import Array
 
@@ -30,7 +31,14 @@ class Difference(NamedTuple):
         return Difference(*map(max, self, other))
 
 
-def compile_model(workflow: Any, dtype: str, inputs: Array, tolerance: float, path: Path) -> Proof:
+def compile_model(
+    workflow: Any,
+    dtype: str,
+    inputs: Array,
+    tolerance: float,
+    path: Path,
+    progress: Progress = silent,
+) -> Proof:
     """Writes an ONNX model that gives the answers of a workflow, and says how that is known.
 
     Nothing is written unless it does.
@@ -40,6 +48,7 @@ def compile_model(workflow: Any, dtype: str, inputs: Array, tolerance: float, pa
         dtype: of the inputs, by its wire name.
         inputs: of shape [inputs, ...], two at least.
         tolerance: by which two numbers may differ, absolutely or relative to the larger one.
+        progress: is told how many inputs both were asked, of how many.
 
     Raises:
         ModelError: ONNX cannot express the model, or what it expresses gives other answers.
@@ -53,7 +62,8 @@ def compile_model(workflow: Any, dtype: str, inputs: Array, tolerance: float, pa
             with TemporaryDirectory(dir=path.parent) as folder:
                 written = Path(folder, path.name)
                 written.write_bytes(model.SerializeToString(deterministic=True))
-                largest = _compared(workflow, _served(written), dtype, inputs, tolerance)
+                pair = (workflow, _served(written))
+                largest = _compared(pair, dtype, inputs, tolerance, progress)
                 if not largest.beyond:
                     written.replace(path)
         except HandlerError as error:
@@ -86,15 +96,19 @@ def _served(path: Path) -> Any:
     return workflow
 
 
-def _compared(one: Any, other: Any, dtype: str, inputs: Array, tolerance: float) -> Difference:
-    largest = Difference()
+def _compared(
+    pair: tuple[Any, Any], dtype: str, inputs: Array, tolerance: float, progress: Progress
+) -> Difference:
+    largest, asked = Difference(), 0
     for rows in _batches(inputs):
         data = {"dtype": dtype, "values": rows}
-        expected, found = _asked(one, data), _asked(other, data)
+        expected, found = (_asked(workflow, data) for workflow in pair)
         if expected.keys() != found.keys():
             raise ModelError(f"its outputs are {', '.join(found)}, not {', '.join(expected)}")
         for name, array in expected.items():
             largest |= difference(array, found[name], tolerance)
+        asked += len(rows)
+        progress(asked, len(inputs))
     return largest
 
 
