@@ -119,7 +119,7 @@ def _environment() -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Runtime:
     """What the Lambda runtime sets, as opposed to an operator. Cannot be invalid."""
 
@@ -160,7 +160,7 @@ class Runtime:
         return self.aws_sam_local == "true"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AuthSettings(Runtime):
     """Who may ask. Also read without the others: a mistake in one of them must open no door."""
 
@@ -179,7 +179,7 @@ class AuthSettings(Runtime):
         return []
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Settings(AuthSettings):
     """What the environment says. A blank variable counts as unset."""
 
