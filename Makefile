@@ -23,7 +23,7 @@ TEMPLATES := template.yaml infra/efs.yaml infra/observability.yaml infra/registr
 MACHINE := $(subst aarch64,arm64,$(shell uname -m))
 RIE = $(wildcard $(TOOLS_VENV)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$(MACHINE))
 
-.PHONY: help setup demo serve test test-full check format lock image local docs bench bench-flavours bench-peers clean
+.PHONY: help setup demo serve test test-full check format lock image local docs bench bench-flavours bench-growth bench-peers clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -98,6 +98,9 @@ bench: setup ## Print every benchmark, as ratios to a baseline in the same run.
 
 bench-flavours: setup ## Size, memory and cold start of the image for each format; needs Docker.
 	$(BIN)/python -m bench.flavours $(RIE)
+
+bench-growth: setup ## Latency against the size of input and model, and environments at once; needs Docker.
+	$(BIN)/python -m bench.growth $(RIE)
 
 bench-peers: setup ## Other model servers beside ours, under load; TorchServe needs Java 17.
 	$(BIN)/python -m bench.peers

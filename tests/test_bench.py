@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bench.figures import figure, plot
 from tests import processes
 
 pytestmark = pytest.mark.integration
@@ -41,3 +43,14 @@ def test_one_run_prints_every_row() -> None:
         "wrong token beside one with the right prefix",
         "slowest answer of 1",
     ]
+
+
+def test_a_plot_is_a_png_of_a_modest_size(tmp_path: Path) -> None:
+    path = tmp_path / "plots" / "growth.png"
+    plot(path, "sizes", {"ours": {1: [0.2, 0.21], 300_000: [10.0, 11.0, 12.0]}})
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < 60_000
+
+
+def test_a_figure_has_three_digits() -> None:
+    assert [*map(figure, (1234.5, 10.04, 0.19951))] == ["1,230", "10.0", "0.200"]

@@ -5,10 +5,12 @@ Each gives candidates, the most exact first; which of them is true to the model,
 
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +83,8 @@ def _torch(workflow: Any, sample: Data, answer: Answer) -> onnx.ModelProto:
         assert program is not None
         found: onnx.ModelProto = program.model_proto
         return found
-    torch._C._jit_set_onnx_log_enabled(False)  # or it prints the graph of what it cannot export
+    # What it cannot export, it prints, and cannot be told not to: to where nobody sees it, then.
+    torch._C._jit_set_onnx_log_output_stream("stderr")
     content = io.BytesIO()
     torch.onnx.export(
         model,
@@ -177,11 +180,16 @@ def _answering(model: onnx.ModelProto, method: str, answers: Answer) -> onnx.Mod
 def _quietly() -> Iterator[None]:
     """Without the exporters' remarks, which are for their authors."""
     logging.disable(logging.WARNING)
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        os.dup2(kept, 2)
+        os.close(kept)
         logging.disable(logging.NOTSET)
 
 
