@@ -73,3 +73,15 @@ def progress_bar(what: str, *, of_bytes: bool = True) -> Iterator[Progress | Non
     with Bar("{task.description}", *columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows on a terminal's standard error that something goes on that tells nothing of how far."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -37,7 +37,8 @@ def set_model(
     with report.failures("set-model"):
         if lock is not None:
             reference = locked(reference, lock)
-        old, loaded = _changed(stack, reference)
+        with report.waiting(f"{stack}: changing its model"):
+            old, loaded = _changed(stack, reference)
     if as_json:
         typer.echo(json.dumps({"old_digest": old, **loaded}, indent=2))
         return

@@ -23,7 +23,7 @@ def warm(
     # boto3, which other commands need not pay for.
     from handler.cli import stack as stacks
 
-    with report.failures("warm"):
+    with report.failures("warm"), report.waiting(f"{stack}: loading its model"):
         loaded = stacks.load(stacks.find(stack))
     if as_json:
         typer.echo(json.dumps(loaded, indent=2))
