@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from sklearn.linear_model import LogisticRegression
 from handler.testing import INVOCATION_PATH, function_url_event, wait_for_port
 
 ROOT = Path(__file__).parent.parent
+BASELINE = ROOT / "bench" / "baseline.py"
+SERVICE = ("/bin/sh", "/opt/infernet-lambda/entrypoint.sh")
+BY_HAND = ("python", "-m", "awslambdaric", "baseline.handler")
 RUNS = 7
 DATA = load_iris()
 
@@ -68,14 +71,18 @@ def docker(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def cold(image: str, model: Path, rie: Path) -> tuple[float, float]:
+def cold(
+    image: str, model: Path, rie: Path, command: Sequence[str] = SERVICE
+) -> tuple[float, float]:
     """Milliseconds to the first answer, and peak memory of the process in MB."""
     kwargs = json.dumps({"model": f"/opt/{model.name}"})
     identifier = docker(
         *("run", "--detach", "--publish", "127.0.0.1:0:8080", "--read-only", "--tmpfs", "/tmp"),
         *("--volume", f"{rie}:/rie:ro", "--volume", f"{model}:/opt/{model.name}:ro"),
         *("--env", f"CLASSIC_INF_WORKFLOW_KW_ARGS={kwargs}", "--env", "INFERNET_AUTH=none"),
-        *("--entrypoint", "/rie", image, "/bin/sh", "/opt/infernet-lambda/entrypoint.sh"),
+        *("--volume", f"{BASELINE}:/opt/baseline/baseline.py:ro"),
+        *("--env", "PYTHONPATH=/opt/baseline", "--env", f"BASELINE_MODEL=/opt/{model.name}"),
+        *("--entrypoint", "/rie", image, *command),
     )
     try:
         port = int(docker("port", identifier, "8080").splitlines()[0].rpartition(":")[2])
@@ -114,6 +121,7 @@ def main() -> None:
     base = int(docker("image", "inspect", "--format", "{{.Size}}", "python:3.11-slim"))
     print(f"| `EXTRAS` | image, on top of its base | peak memory | cold start, median of {RUNS} |")
     print("|---|---|---|---|")
+    medians: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for extras, (name, save) in FLAVOURS.items():
             image = f"infernet-lambda-{extras}"
@@ -124,6 +132,7 @@ def main() -> None:
             model = Path(folder, name)
             save(model)
             times, memory = zip(*(cold(image, model, rie) for _ in range(RUNS)), strict=True)
+            medians[extras] = statistics.median(times)
             size = int(docker("image", "inspect", "--format", "{{.Size}}", image)) - base
             middle, low, high = statistics.median(times), min(times), max(times)
             print(
@@ -131,6 +140,12 @@ def main() -> None:
                 f"{middle:.0f} ms ({low:.0f} to {high:.0f}) |",
                 flush=True,
             )
+        torch_model = Path(folder, FLAVOURS["torch"][0])
+        by_hand = [cold("infernet-lambda-torch", torch_model, rie, BY_HAND) for _ in range(RUNS)]
+        baseline = statistics.median(time for time, _ in by_hand)
+    print(f"\nten lines with torch, in the same image: {baseline:.0f} ms; beside it")
+    for extras in ("torch", "onnx"):
+        print(f"{extras}: {medians[extras] / baseline:.2f}")
 
 
 if __name__ == "__main__":
