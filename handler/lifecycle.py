@@ -1,5 +1,6 @@
 """Cold start: when the workflow is loaded, by whom, and what is remembered when that fails."""
 
+import atexit
 import inspect
 import logging
 import threading
@@ -36,6 +37,10 @@ MODEL_ARGUMENTS = {"model", "model_name", "model_source", "model_args"}
 # What the ledger of a load takes over from that of a fetch beside it.
 FETCH_ENTRIES = {"resolve_ms", "download_ms", "download_bytes"}
 
+LOADING_THREAD = "load-workflow"
+# An orchestrator kills a container ten seconds after it has asked it to stop, or later.
+EXIT_SECONDS = 5.0
+
 State = Literal["unloaded", "loading", "ready", "failed"]
 
 
@@ -56,8 +61,8 @@ class WorkflowProvider:
         self.ledger: Ledger | None = None
         self.warm = threading.Event()
         """Set when a load has ended, with the inference that follows it."""
-        # Until when somebody waits, on the monotonic clock; infinite when nobody does yet.
-        self._awaited_until = float("inf")
+        # Until when somebody waits, on the monotonic clock; None while nobody does.
+        self._awaited_until: float | None = None
 
     @property
     def state(self) -> State:
@@ -77,9 +82,9 @@ class WorkflowProvider:
         """The attempt to load that is under way, was made, or is begun by this call."""
         with self._lock:
             if self._attempt is None or self._may_retry():
-                self._attempt, self._awaited_until = Future(), float("inf")
+                self._attempt, self._awaited_until = Future(), None
                 threading.Thread(
-                    target=self._run, args=(self._attempt,), name="load-workflow", daemon=True
+                    target=self._run, args=(self._attempt,), name=LOADING_THREAD, daemon=True
                 ).start()
             return self._attempt
 
@@ -109,11 +114,11 @@ class WorkflowProvider:
         """Lets the load know until when it is waited for: no longer may it try again."""
         with self._lock:
             until = time.monotonic() + seconds
-            known = self._awaited_until
-            self._awaited_until = until if known == float("inf") else max(known, until)
+            self._awaited_until = max(self._awaited_until or until, until)
 
     def _time_left(self) -> float:
-        return self._awaited_until - time.monotonic()
+        until = self._awaited_until
+        return float("inf") if until is None else until - time.monotonic()
 
     def _may_retry(self) -> bool:
         return self.state == "failed" and time.monotonic() - self._failed_at > self._retry_seconds
@@ -136,7 +141,7 @@ class WorkflowProvider:
             unanswered[id(workflow)] = self.ledger
             self._workflow = workflow
             attempt.set_result(workflow)
-            if self._awaited_until == float("inf"):  # or the request at hand is the first inference
+            if self._awaited_until is None:  # or the request at hand is the first inference
                 warm_up(workflow)
         finally:
             self.warm.set()
@@ -146,6 +151,14 @@ class WorkflowProvider:
             cold_start(self.ledger, error=str(error))
         self._failed_at = time.monotonic()
         attempt.set_exception(error)
+
+
+@atexit.register
+def _let_loads_end() -> None:
+    """A process that ends while a thread of it is in the C++ of torch is aborted."""
+    for thread in threading.enumerate():
+        if thread.name == LOADING_THREAD:
+            thread.join(EXIT_SECONDS)
 
 
 def warm_up(workflow: Workflow) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -192,15 +194,16 @@ def test_an_example_that_the_model_refuses_changes_nothing(settings_of: Read) ->
     assert provider.get() is loader
 
 
-def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example() -> None:
+@pytest.mark.parametrize("seconds_left", [60, float("inf")])
+def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example(seconds_left: float) -> None:
     loader = Warmed(seconds=30)
     loader.may_load.clear()
     provider = WorkflowProvider(loader, 5)
     context = copy_context()
-    context.run(bound_by, after(60))
+    context.run(bound_by, after(seconds_left))
     caller = threading.Thread(target=context.run, args=(provider.get,))
     caller.start()
-    while provider._awaited_until == float("inf"):
+    while provider._awaited_until is None:
         time.sleep(0.001)
     loader.may_load.set()
     caller.join(10)
@@ -217,3 +220,27 @@ def test_the_example_is_waited_for_within_the_budget_only(settings_of: Read) -> 
     )
     assert time.monotonic() - started < 0.9
     assert provider.get() is loader and loader.asked == []
+
+
+ENDS_WHILE_LOADING = """
+import time
+from handler.lifecycle import WorkflowProvider
+
+def load():
+    time.sleep(0.5)
+    print("loaded", flush=True)
+
+WorkflowProvider(load, 5).start()
+"""
+
+
+def test_a_process_ends_when_its_load_has() -> None:
+    """Else torch's C++, which may be at work in the thread that loads, aborts it."""
+    process = subprocess.run(
+        [sys.executable, "-c", ENDS_WHILE_LOADING],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stdout) == (0, "loaded\n")
