@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,7 +136,7 @@ class Bench:
         with LambdaEmulator(self.emulator, environment, handler=handler) as service:
             response = service.invoke(self.event)
             elapsed = time.perf_counter() - started
-            peak = peak_memory(service.group)
+            peak = peak_memory(service.processes())
         assert response["statusCode"] == 200, response
         return First(elapsed * 1e3, peak / 1e6)
 
@@ -260,12 +260,10 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def peak_memory(group: int) -> int:
-    """In bytes, of the largest process of a session: the function, beside the emulator."""
+def peak_memory(processes: Iterable[int]) -> int:
+    """In bytes, of the largest process: the function, beside the emulator."""
     peaks = [0]
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            if os.getsid(int(status.parent.name)) == group:
-                line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-                peaks.append(int(line.split()[1]) * 1024)
+    for process in processes:
+        status = Path(f"/proc/{process}/status").read_text()
+        peaks += [int(line.split()[1]) * 1024 for line in status.splitlines() if "VmHWM" in line]
     return max(peaks)

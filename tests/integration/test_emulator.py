@@ -80,6 +80,18 @@ def test_a_warming_ping_does_not_touch_the_model(emulated: START) -> None:
         assert service.invoke(recorded("sqs"))["code"] == "400"
 
 
+def test_the_function_ends_with_its_emulator(emulated: START) -> None:
+    """It is in a process group of its own, and torch takes half a second to shut down."""
+    with emulated() as service:
+        service.invoke({"warmer": True, "load": True})
+        processes = service.processes()
+        assert len(processes) == 2
+    assert not service.processes()
+    for process in processes:
+        stat = Path(f"/proc/{process}/stat")
+        assert not stat.exists() or ") Z " in stat.read_text(), "nobody may have waited for it yet"
+
+
 def test_a_failure_is_reported_by_warming_and_by_requests(emulated: START, demo: Any) -> None:
     with emulated(CLASSIC_INF_WORKFLOW_CLASS="nowhere.Nothing") as service:
         warmed = service.invoke({"warmer": True, "load": True})
