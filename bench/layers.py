@@ -1,7 +1,8 @@
 """What each layer costs a warm request: ``python -m bench.layers``, in microseconds.
 
-The event loop, Mangum and Starlette around an application that answers a constant; the same around
+An event loop, Mangum and Starlette around an application that answers a constant; the same around
 the model with orjson and nothing else; and the service, with its checks, token, line of the log.
+First as they are, then with the event loop and the handler of events of this package.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from torch import nn
 
 from bench.rows import BEARER, TOKEN, quiet
+from handler.adapter import Adapter, EventLoop
 from handler.testing import function_url_event
 
 RUNS, REQUESTS = 9, 500
@@ -65,23 +67,38 @@ def layers(path: Path) -> dict[str, Callable[[Any, Any], Any]]:
         "CLASSIC_INF_WORKFLOW_KW_ARGS": json.dumps({"model": str(path)}),
         "INFERNET_BEARER_TOKENS": TOKEN,
     }
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-
-    async def nothing() -> None: ...
-
     from bench import baseline
     from handler import main
 
-    def adapted(app: Any) -> Any:
-        return Mangum(app, lifespan="off")
+    loops = {"asyncio": asyncio.new_event_loop(), "ours": EventLoop()}
+
+    async def nothing() -> None: ...
+
+    def in_loop(name: str, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def handle(event: Any, context: Any) -> Any:
+            asyncio.set_event_loop(loops[name])
+            return answer(event, context)
+
+        return handle
+
+    def run_nothing(event: Any, context: Any) -> None:
+        loop = asyncio.get_event_loop()
+        loop.run_until_complete(loop.create_task(nothing()))
+
+    def stack(name: str, adapted: Callable[[Any], Any]) -> dict[str, Callable[[Any, Any], Any]]:
+        """One layer more each time, in one of the loops."""
+        rows = {
+            "an event loop, running a coroutine": run_nothing,
+            "and Mangum, around a constant answer": adapted(Constant()),
+            "and Starlette, with its router": adapted(routed(Constant())),
+            "and the model, with orjson": adapted(routed(Asked(path))),
+        }
+        return {f"{name}: {what}": in_loop(name, answer) for what, answer in rows.items()}
 
     return {
-        "the event loop, running a coroutine": lambda *_: loop.run_until_complete(nothing()),
-        "and Mangum, around a constant answer": adapted(Constant()),
-        "and Starlette, with its router": adapted(routed(Constant())),
-        "and the model, with orjson": adapted(routed(Asked(path))),
-        "the service": main.handler,
+        **stack("asyncio", lambda app: Mangum(app, lifespan="off")),
+        **stack("ours", Adapter),
+        "the service": in_loop("ours", main.handler),
         "the ten-line handler": baseline.handler,
     }
 
@@ -101,7 +118,7 @@ def main() -> None:
                 taken = _microseconds(handler, event)
                 times[name] += [taken] if run else []  # the first is not counted
     for name, found in times.items():
-        print(f"{name:40} {statistics.median(found):6.0f} ({min(found):.0f}-{max(found):.0f})")
+        print(f"{name:46} {statistics.median(found):6.0f} ({min(found):.0f}-{max(found):.0f})")
 
 
 def _microseconds(handler: Callable[[Any, Any], Any], event: Any) -> float:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from eth_abi.abi import decode, encode
-from mangum import Mangum
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,6 +22,7 @@ from bench.large import Large
 from bench.load import SERVE, serving, throughput
 from bench.sides import image_environment, measured
 from handler import onchain
+from handler.adapter import Adapter
 from handler.app import create_app
 from handler.auth import Tokens
 from handler.compiler.proof import compile_model
@@ -215,7 +215,7 @@ class Bench:
         """Mean of a block of requests to a service that is misconfigured: nodes ask on and on."""
         settings = replace(get_settings(), workflow_class="nowhere.Nothing")
         provider = WorkflowProvider(lambda: load_workflow(settings), 60)
-        handler: Any = Mangum(create_app(settings, provider), lifespan="off")
+        handler: Any = Adapter(create_app(settings, provider))
         with quiet():
             assert handler(self.event, None)["statusCode"] == 503
             elapsed = self._block(handler) / 1e3

@@ -1,5 +1,6 @@
 """The application: routes, middleware and error handlers, the same on Lambda and under a server."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -66,12 +68,13 @@ def create_app(
             return _json(found)
         return _json({**error_object(503, f"the workflow is {provider.state}"), **found}, 503)
 
-    # Not a coroutine function, so that Starlette runs it on a thread: it may wait for a load.
-    def service_resources(request: Request) -> Response:
+    async def service_resources(request: Request) -> Response:
+        await asyncio.sleep(0)  # for a task, which a thread needs: it may wait for a load
         model_id = request.query_params.get("model_id")
         if model_id:
-            return _json({"supported": resources.supported(catalog, model_id)})
-        return _json(resources.describe(catalog, settings))
+            supported = await run_in_threadpool(resources.supported, catalog, model_id)
+            return _json({"supported": supported})
+        return _json(await run_in_threadpool(resources.describe, catalog, settings))
 
     async def openapi(request: Request) -> Response:
         # pydantic, which nobody else needs.

@@ -1,22 +1,20 @@
 """Composition root: settings -> provider -> application -> Mangum. The Lambda entry."""
 
+import asyncio
 import gc
 import json
 import logging
 import sys
 import time
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 # Imports make hundreds of thousands of objects that stay. Looking for garbage among them costs 8%
 # of a cold start with torch; after the load, it is looked for in what came later.
 gc.disable()
 
-from mangum import Mangum
-from mangum.handlers import HTTPGateway
-
 from handler import import_began, ledger, telemetry
+from handler.adapter import Adapter, EventLoop
 from handler.app import create_app
 from handler.auth import Closed, Open, read_access
 from handler.auth import begin as begin_access
@@ -32,14 +30,6 @@ logger = logging.getLogger(__name__)
 
 # What it takes to answer that the time is up.
 MARGIN_SECONDS = 1.0
-
-
-class FunctionUrl(HTTPGateway):
-    """Events of function URLs and HTTP APIs; Mangum asks for their scope twice."""
-
-    @cached_property
-    def scope(self) -> Any:
-        return super().scope
 
 
 def _settings() -> tuple[Settings, ConfigurationError | None]:
@@ -74,8 +64,9 @@ if isinstance(access, Closed) and not settings.on_lambda:
 if isinstance(access, Open) and access.warning:
     logger.warning(access.warning)
 app = create_app(settings, provider, access)
-# Mangum would run lifespan's start-up and shut-down on every invocation.
-adapter = Mangum(app, lifespan="off", custom_handlers=[FunctionUrl])
+if settings.on_lambda:
+    asyncio.set_event_loop(EventLoop())
+adapter = Adapter(app)
 begin_access(access, settings)
 begin(provider, settings)
 gc.freeze()

@@ -152,6 +152,7 @@ def _typed(body: bytes) -> protocol.InfernetInput | None:
 
 
 async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:
+    await asyncio.sleep(0)  # a user's coroutine may need a task
     try:
         return write(await output)
     except Exception as error:

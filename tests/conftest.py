@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from handler.adapter import EventLoop
 from handler.settings import Settings, get_settings
 
 
@@ -37,7 +38,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def event_loop() -> Iterator[None]:
     """The one that Mangum runs in, closed at the end."""
-    loop = asyncio.new_event_loop()
+    loop = EventLoop()
     asyncio.set_event_loop(loop)
     yield
     asyncio.set_event_loop(None)

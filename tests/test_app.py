@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mangum import Mangum
 from starlette.testclient import TestClient
 
 import handler
 from handler import formats, onchain, tensors, workflows
+from handler.adapter import Adapter
 from handler.app import create_app
 from handler.errors import ConfigurationError, InvalidInput
 from handler.lifecycle import WorkflowProvider
@@ -364,7 +364,7 @@ def test_a_request_does_not_wait_for_a_load_beyond_its_time(
     if on_lambda:
         main = importlib.import_module("handler.main")
         app = create_app(settings_of(**OPEN_LAMBDA), provider)
-        monkeypatch.setattr(main, "adapter", Mangum(app, lifespan="off"))
+        monkeypatch.setattr(main, "adapter", Adapter(app))
 
         def asked() -> tuple[int, Any]:
             answer = main.handler(function_url_event(body=body), Deadline())

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mangum import Mangum
-
+from handler.adapter import Adapter
 from handler.app import create_app
 from handler.formats import FIVE_KEYS
 from handler.lifecycle import WorkflowProvider, load_workflow
@@ -65,7 +64,7 @@ def test_no_body_is_answered_with_anything_else(
 ) -> None:
     settings = settings_of(AWS_LAMBDA_RUNTIME_API="x", INFERNET_AUTH="none")
     app = create_app(settings, WorkflowProvider(lambda: load_workflow(settings), 5))
-    handler: Any = Mangum(app, lifespan="off")
+    handler: Any = Adapter(app)
     counts: Counter[int] = Counter()
     before = 0
     for index, body in enumerate(cases(SEED, CASES)):

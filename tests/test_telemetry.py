@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mangum import Mangum
 from starlette.testclient import TestClient
 
 from handler import ledger, telemetry
+from handler.adapter import Adapter
 from handler.app import create_app
 from handler.errors import ModelError
 from handler.ledger import Ledger, count, keep, phase
@@ -57,7 +57,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_a_request_on_lambda_is_one_line_with_metrics(
     event_loop: None, settings_of: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler: Any = Mangum(app_of(settings_of(**LAMBDA)), lifespan="off")
+    handler: Any = Adapter(app_of(settings_of(**LAMBDA)))
     body = json.dumps({"source": 1, "destination": 0, "data": DATA})
     trace = {"X-Amzn-Trace-Id": "Root=1-abc"}
     answers = [

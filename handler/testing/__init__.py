@@ -88,8 +88,7 @@ class LambdaClient:
     """
 
     def __init__(self, workflow: "Workflow | None" = None) -> None:
-        from mangum import Mangum
-
+        from handler.adapter import Adapter
         from handler.app import create_app
         from handler.lifecycle import WorkflowProvider, load_workflow
         from handler.settings import get_settings
@@ -103,7 +102,7 @@ class LambdaClient:
             return workflow
 
         provider = WorkflowProvider(load, settings.retry_seconds)
-        self._adapter = Mangum(create_app(settings, provider), lifespan="off")
+        self._adapter = Adapter(create_app(settings, provider))
 
     def post(
         self, body: Any, path: str = "/service_output", headers: Mapping[str, str] | None = None
@@ -111,7 +110,7 @@ class LambdaClient:
         """The answer to a body, which is bytes or becomes JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         event = function_url_event(path, content, headers=headers, as_base64=True)
-        found: Any = self._adapter(event, None)  # type: ignore[arg-type]
+        found: Any = self._adapter(event, None)
         return Answer(found["statusCode"], found["headers"], json.loads(found["body"]))
 
     def predict(self, data: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from handler.adapter import EventLoop
 from handler.settings import get_settings
 from handler.testing import LambdaClient
 from handler.testing.hub import Hub, hub_server
@@ -24,7 +25,7 @@ def lambda_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Lam
 
     Keyword arguments are variables of the environment, as ``lambda_client(USE_JIT="true")``.
     """
-    loop = asyncio.new_event_loop()
+    loop = EventLoop()
     asyncio.set_event_loop(loop)
 
     def make(workflow: Workflow | None = None, **environment: str) -> LambdaClient:
