@@ -256,8 +256,16 @@ class Bench:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The log is written, which takes its time, but not among the figures."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
         yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def peak_memory(processes: Iterable[int]) -> int:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler import __version__, docs, resources
@@ -105,7 +105,6 @@ def create_app(
             *docs.routes(),
         ],
         middleware=[
-            Middleware(SingleSlashes),
             Middleware(Observe, settings, ROUTES),
             *_of_a_server(settings),
         ],
@@ -117,19 +116,22 @@ def create_app(
     )
     # A redirect loses the body or the bearer of a node's request: a wrong path is a 404.
     app.router.redirect_slashes = False
+    app.router.default = SingleSlashes(app.router)
     return app
 
 
 class SingleSlashes:
-    """Makes repeated slashes in a path one: a node appends to a URL that may end in a slash."""
+    """Takes repeated slashes for one: a node appends to a URL that may end in a slash."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.not_found = router.default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "//" in scope["path"]:
-            scope = {**scope, "path": re.sub("/{2,}", "/", scope["path"])}
-        await self.app(scope, receive, send)
+        again = scope["type"] == "http" and "//" in scope["path"]
+        if again:
+            scope["path"] = re.sub("/{2,}", "/", scope["path"])
+        await (self.router.app if again else self.not_found)(scope, receive, send)
 
 
 class Deadline:

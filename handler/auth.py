@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -83,7 +83,7 @@ class Tokens:
     """Admits who has one of the tokens, of which only digests are kept."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self._digests = [sha256(token.encode()).digest() for token in tokens]
+        self._digests = [blake2b(token.encode()).digest() for token in tokens]
 
     async def admits(self, scope: Scope) -> bool:
         token = bearer(scope)
@@ -91,7 +91,7 @@ class Tokens:
 
     def know(self, token: bytes) -> bool:
         """Whether it is one of the tokens, in a time that tells nothing of which, or how nearly."""
-        digest = sha256(token).digest()
+        digest = blake2b(token).digest()
         known = False
         for expected in self._digests:
             known |= hmac.compare_digest(digest, expected)
@@ -157,10 +157,13 @@ class SecretTokens:
 
 def bearer(scope: Scope) -> bytes | None:
     """The token in a request's one Authorization header, when that is of the scheme Bearer."""
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(values) != 1:
+    headers = scope["headers"]
+    found = dict(headers)
+    value = found.get(b"authorization")
+    repeated = len(found) < len(headers)
+    if value is None or (repeated and [name for name, _ in headers].count(b"authorization") > 1):
         return None
-    scheme, _, token = values[0].partition(b" ")
+    scheme, _, token = value.partition(b" ")
     return token.strip(b" ") if scheme.lower() == b"bearer" else None
 
 

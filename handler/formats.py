@@ -56,16 +56,21 @@ def read(request: InfernetInput, *, arrays: bool = False) -> tuple[Format, Call]
     Raises:
         InvalidInput: the data does not fit its format; says where.
     """
-    data = _bytes(request.data) if request.source == CHAIN else request.data
-    for form in FORMATS[:2] if request.source == CHAIN else FORMATS[2:]:
-        if form.recognises(data):
-            call = form.read(data)
-            as_it_is = arrays or not isinstance(call.data.get("values"), np.ndarray)
-            return form, call if as_it_is else _with_lists(call)
-    raise InvalidInput(
-        "data: its first word names no format: expected 0x40, 0x60 or 0x80 (a request), or 0x20 "
-        "(an int256[])"
-    )
+    on_chain = request.source == CHAIN
+    data: Any = _bytes(request.data) if on_chain else request.data
+    if not on_chain and type(data.get("dtype")) is str and "input" not in data:
+        form: Format | None = CLASSIC  # as almost all are: there is no need to look at the others
+    else:
+        forms = FORMATS[:2] if on_chain else FORMATS[2:]
+        form = next((form for form in forms if form.recognises(data)), None)
+    if form is None:
+        raise InvalidInput(
+            "data: its first word names no format: expected 0x40, 0x60 or 0x80 (a request), or "
+            "0x20 (an int256[])"
+        )
+    call = form.read(data)
+    as_it_is = arrays or not isinstance(call.data.get("values"), np.ndarray)
+    return form, call if as_it_is else _with_lists(call)
 
 
 def write(output: Any, form: Format, call: Call, destination: int) -> bytes:
@@ -234,11 +239,6 @@ def _decimals(value: Any) -> int:
     return value
 
 
-def _tensor_object(value: Any) -> dict[str, Any] | None:
-    tensor = tensors.tensor_of(value)
-    return None if tensor is None else tensors.to_json(tensor)
-
-
 def _vector_object(value: Any) -> dict[str, Any] | None:
     array = tensors.array_of(value)
     return None if array is None else vectors.to_json(array)
@@ -257,6 +257,7 @@ def _raw_legacy(array: Array, call: Call) -> bytes:
     return onchain.encode_legacy(array)
 
 
+CLASSIC = Format("classic", lambda data: isinstance(data, dict), Call, tensors.to_json, _raw_vector)
 # The first row that recognises the data is its format: from a chain one of the first two.
 FORMATS = (
     # name, recognised by, read, a tensor off-chain, a tensor on-chain
@@ -267,7 +268,7 @@ FORMATS = (
         _vector_object,
         _raw_vector,
     ),
-    Format("abi int256[]", _begins_with(0x20), _read_legacy, _tensor_object, _raw_legacy),
+    Format("abi int256[]", _begins_with(0x20), _read_legacy, tensors.to_json, _raw_legacy),
     Format(
         "infernet-ml 2",
         lambda data: isinstance(data, dict) and vectors.is_vector(data.get("input")),
@@ -276,5 +277,5 @@ FORMATS = (
         _raw_vector,
     ),
     Format("vector", vectors.is_vector, _read_vector, _vector_object, _raw_vector),
-    Format("classic", lambda data: isinstance(data, dict), Call, _tensor_object, _raw_vector),
+    CLASSIC,
 )

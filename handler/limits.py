@@ -30,13 +30,11 @@ def check_headers(scope: Scope, max_bytes: int) -> None:
         UnsupportedEncoding: the body is compressed.
         PayloadTooLarge: the body is declared larger than the limit.
     """
-    too_large = False
-    for name, value in scope["headers"]:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise UnsupportedEncoding("the body is compressed: send it as it is")
-        if name == b"content-length":
-            too_large = value.isdigit() and int(value) > max_bytes
-    if too_large:
+    headers = dict(scope["headers"])
+    if headers.get(b"content-encoding", b"").strip().lower() not in (b"", b"identity"):
+        raise UnsupportedEncoding("the body is compressed: send it as it is")
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > max_bytes:
         raise _body_too_large(max_bytes)
 
 
@@ -77,8 +75,6 @@ class Elements:
         Raises:
             PayloadTooLarge: it holds more, which is seen before it is decoded.
         """
-        if len(body) < self.limit:  # as most are: there is no need to look at them
-            return False
         commas = _count(body, b",")  # there is one between any two elements
         if commas > self.limit:
             commas -= body.count(b'"im"')  # and one within each complex number

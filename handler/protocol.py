@@ -9,6 +9,8 @@ from handler.limits import check_depth
 
 CHAIN, OFFCHAIN, STREAM = 0, 1, 2
 SIDES = frozenset({CHAIN, OFFCHAIN, STREAM})
+# By its source, data is a hex string or an object.
+DATA_TYPES: dict[int, type] = {CHAIN: str, OFFCHAIN: dict, STREAM: dict}
 
 
 class InfernetInput(NamedTuple):
@@ -44,7 +46,7 @@ def parse(body: bytes) -> InfernetInput:
             f"the body: expected an object with source and data; found {kind_of(value)}"
         )
     check_depth(body, value)
-    return _checked(_plain(value) or _described(value))
+    return _plain(value) or _checked(_described(value))
 
 
 def _plain(value: dict[str, Any]) -> InfernetInput | None:
@@ -54,9 +56,10 @@ def _plain(value: dict[str, Any]) -> InfernetInput | None:
         return None
     if destination is not None and (type(destination) is not int or destination not in SIDES):
         return None
-    if value.get("requires_proof", False) is not False:
+    data = value["data"]
+    if value.get("requires_proof", False) is not False or type(data) is not DATA_TYPES[source]:
         return None
-    return InfernetInput(source, value["data"], destination)
+    return InfernetInput(source, data, destination)
 
 
 def _described(value: dict[str, Any]) -> InfernetInput:
@@ -67,8 +70,8 @@ def _described(value: dict[str, Any]) -> InfernetInput:
 
 
 def _checked(request: InfernetInput) -> InfernetInput:
-    kind, expected = (str, "a hex string") if request.source == CHAIN else (dict, "an object")
-    if not isinstance(request.data, kind):
+    if type(request.data) is not DATA_TYPES[request.source]:
+        expected = "a hex string" if request.source == CHAIN else "an object"
         raise InvalidInput(
             f"data: with source {request.source}, expected {expected}; "
             f"found {kind_of(request.data)}"

@@ -105,10 +105,11 @@ class ServiceOutput:
 
     def answer(self, body: bytes) -> bytes | Awaitable[bytes]:
         """The answer to a body, or what gives it when the workflow's inference is asynchronous."""
-        line, moment = record(), time.perf_counter()
+        line, moment = record(), time.perf_counter_ns()
         line["bytes_in"] = len(body)
         request, form, call = self._read(body)
-        line |= {"source": request.source, "destination": request.answers_to, "format": form.name}
+        destination = request.answers_to
+        line |= {"source": request.source, "destination": destination, "format": form.name}
         line |= describe(call.data)
         moment = line.lap("parse_ms", moment)
         workflow = self.catalog.get(call.model_id)
@@ -121,7 +122,7 @@ class ServiceOutput:
                 answered_once(workflow, line)
             if self.on_lambda:
                 limits.check_output(output)
-            answer = formats.write(output, form, call, request.answers_to)
+            answer = formats.write(output, form, call, destination)
             line.lap("encode_ms", between)
             return limits.check_answer(answer) if self.on_lambda else answer
 
@@ -133,7 +134,7 @@ class ServiceOutput:
 
     def _read(self, body: bytes) -> tuple[protocol.InfernetInput, formats.Format, formats.Call]:
         """The request in a body, its format, and what it asks for, all of it within the limits."""
-        must_count = self.elements.check_body(body)
+        must_count = len(body) >= self.elements.limit and self.elements.check_body(body)
         arrays = len(body) >= LARGE_BODY and not must_count and self.catalog.takes_arrays
         request = (_typed(body) if arrays else None) or protocol.parse(body)
         if isinstance(request.data, str):

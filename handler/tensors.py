@@ -38,6 +38,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "bfloat16"}
 _NUMERIC = "biufc"
 NUMBERS = {float, int}
+FEW = 64
+ARRAYS = (np.ndarray, np.generic)
 
 NON_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 # The largest finite bfloat16; past the middle between it and 2^128 a value rounds to infinity.
@@ -79,30 +81,28 @@ def parse(data: Any) -> Tensor:
     """
     if not isinstance(data, dict):
         raise InvalidInput(f"data: found {kind_of(data)}; expected an object with dtype and values")
-    for field in ("dtype", "values"):
-        if field not in data:
-            raise InvalidInput(f"data.{field}: missing")
-    dtype, values = data["dtype"], data["values"]
+    try:
+        dtype, values = data["dtype"], data["values"]
+    except KeyError as missing:
+        raise InvalidInput(f"data.{missing.args[0]}: missing") from None
     if not isinstance(dtype, str) or dtype not in DTYPES:
         found = "another name" if isinstance(dtype, str) else kind_of(dtype)
         raise InvalidInput(f"data.dtype: found {found}; allowed are {', '.join(DTYPES)}")
     if isinstance(values, np.ndarray):
         return Tensor(dtype, values)
     shape, flat, kinds = _flatten(values)
-    array = convert(flat, Target(dtype, DTYPES[dtype], shape, "data.values"), kinds)
-    return Tensor(dtype, _shaped(array, shape, data.get("shape")))
+    target = Target(dtype, DTYPES[dtype], shape, "data.values")
+    array = _CONVERTERS[target.numpy.kind](flat, target, kinds)
+    return Tensor(dtype, array.reshape(shape if array.size else _behind(shape, data.get("shape"))))
 
 
-def convert(flat: list[Any], target: Target, kinds: set[type] | None = None) -> Array:
+def convert(flat: list[Any], target: Target) -> Array:
     """The flat array of JSON values, each of them seen to fit the target's dtype.
-
-    ``kinds`` are their types, for who knows them already.
 
     Raises:
         InvalidInput: names the first element that does not fit.
     """
-    kinds = set(map(type, flat)) if kinds is None else kinds
-    return _CONVERTERS[target.numpy.kind](flat, target, kinds)
+    return _CONVERTERS[target.numpy.kind](flat, target, set(map(type, flat)))
 
 
 def array_of(value: Any) -> Array | None:
@@ -123,15 +123,21 @@ def tensor_of(value: Any) -> Tensor | None:
 
 def _held(value: Any) -> Tensor | None:
     """The array and its wire name, which is empty where there is none."""
-    if isinstance(value, Tensor):
-        return value
     # A torch tensor can only be here if somebody else imported torch; this module never does.
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         if value.dtype is torch.bfloat16:
-            return Tensor("bfloat16", _of_torch(value.float()))
-        value = _of_torch(value)
-    if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in _NUMERIC:
+            return Tensor("bfloat16", value.float().numpy(force=True))
+        try:
+            value = value.numpy()
+        except (RuntimeError, TypeError):
+            # One that has a gradient, is on another device, or conjugated on paper only.
+            value = value.numpy(force=True)
+    if type(value) is np.ndarray and (name := _NAMES.get(value.dtype)):
+        return Tensor(name, value)
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, ARRAYS) or value.dtype.kind not in _NUMERIC:
         return None
     array = np.asarray(value)
     if not array.dtype.isnative:
@@ -139,19 +145,17 @@ def _held(value: Any) -> Tensor | None:
     return Tensor(_NAMES.get(array.dtype, ""), array)
 
 
-def _of_torch(value: Any) -> Array:
-    try:
-        array: Array = value.numpy()
-    except (RuntimeError, TypeError):
-        # One that has a gradient, is on another device, or conjugated on paper only.
-        array = value.numpy(force=True)
-    return array
+def to_json(value: Any) -> dict[str, Any] | None:
+    """The wire object of what ``tensor_of`` takes; its ``values`` may be an array, for orjson.
 
-
-def to_json(tensor: Tensor) -> dict[str, Any]:
-    """The wire object; its ``values`` may be a numpy array for orjson to write."""
-    shape = list(tensor.array.shape)
-    return {"dtype": tensor.dtype, "shape": shape, "values": json_values(tensor.array)}
+    Raises:
+        TypeError, ValueError: the array's type has no wire name that could hold it.
+    """
+    tensor = _held(value)
+    if tensor is None:
+        return None
+    dtype, array = tensor if tensor.dtype else _widened(tensor.array)
+    return {"dtype": dtype, "shape": list(array.shape), "values": json_values(array)}
 
 
 def to_lists(tensor: Tensor) -> dict[str, Any]:
@@ -176,6 +180,8 @@ def json_values(array: Array) -> Any:
 
 
 def _is_finite(array: Array) -> bool:
+    if array.size <= FEW:  # a call of BLAS costs more than looking at each
+        return all(map(math.isfinite, array.ravel().tolist()))
     # Neither NaN nor infinity comes out of a sum of squares unseen; what is too large to be squared
     # is looked at closely.
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
@@ -208,6 +214,10 @@ def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any], set[type]]:
     """The shape of nested lists, their elements in C order and the types of those."""
     shape: list[int] = []
     level = [values]
+    # Down to the first list that is not alone, as a row mostly is: there is nothing to compare.
+    while len(level) == 1 and type(level[0]) is list and len(shape) < MAX_DIMENSIONS:
+        level = level[0]
+        shape.append(len(level))
     while list in (kinds := set(map(type, level))):
         axis = len(shape)
         if axis == MAX_DIMENSIONS:
@@ -226,16 +236,10 @@ def _flatten(values: Any) -> tuple[tuple[int, ...], list[Any], set[type]]:
     return tuple(shape), level, kinds
 
 
-def _shaped(array: Array, shape: tuple[int, ...], declared: Any) -> Array:
-    """The array in its shape; a declared one counts behind an axis of length 0, where lists end."""
-    if (
-        declared is not None
-        and not array.size
-        and _is_shape(declared)
-        and tuple(declared[: len(shape)]) == shape
-    ):
-        return array.reshape(declared)
-    return array.reshape(shape)
+def _behind(shape: tuple[int, ...], declared: Any) -> tuple[int, ...]:
+    """The declared shape, where it goes on behind the axis of length 0 with which lists end."""
+    fits = _is_shape(declared) and tuple(declared[: len(shape)]) == shape
+    return tuple(declared) if fits else shape
 
 
 def _is_shape(declared: Any) -> bool:
@@ -251,7 +255,7 @@ def _floats(flat: list[Any], target: Target, kinds: set[type]) -> Array:
     takes = 'numbers, or "NaN", "Infinity", "-Infinity"'
     if not kinds <= NUMBERS:
         flat = [_number(v) for v in _checked(flat, target, _is_number, takes)]
-    wide = np.array(flat, dtype=np.float64)
+    wide = np.fromiter(flat, DOUBLE, len(flat))
     return wide if target.numpy is DOUBLE else narrowed(wide, target)
 
 

@@ -64,7 +64,9 @@ def test_what_plainly_is_an_envelope_is_one_by_its_description(source: Any) -> N
     for destination in [..., *ODD]:
         for proof in [..., True, False, None, 0, "no"]:
             fields = {"source": source, "destination": destination, "requires_proof": proof}
-            value = {key: field for key, field in fields.items() if field is not ...} | {"data": {}}
+            value = {key: field for key, field in fields.items() if field is not ...} | {
+                "data": "" if source == 0 else {}
+            }
             if (plain := protocol._plain(value)) is not None:
                 assert plain == validated(value), value
                 agreed += 1

@@ -50,12 +50,12 @@ def app_of(settings: Settings, load: Any = Doubling) -> Any:
     return create_app(settings, WorkflowProvider(load, 5))
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
 def test_a_request_on_lambda_is_one_line_with_metrics(
-    event_loop: None, settings_of: Read, capsys: pytest.CaptureFixture[str]
+    event_loop: None, settings_of: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler: Any = Adapter(app_of(settings_of(**LAMBDA)))
     body = json.dumps({"source": 1, "destination": 0, "data": DATA})
@@ -64,7 +64,7 @@ def test_a_request_on_lambda_is_one_line_with_metrics(
         handler(function_url_event(body=body, headers={**BEARER, **trace}), Context())
         for _ in range(2)
     ]
-    cold_start, first, second = lines(capsys)
+    cold_start, first, second = lines(capfd)
     assert cold_start["message"] == "cold start" and cold_start["request_id"] == "the-request-id"
     assert cold_start["first_inference_ms"] >= 0 and cold_start["peak_memory_bytes"] > 10_000_000
     assert cold_start["total_ms"] >= 0 and cold_start["model_digest"] == Doubling.model_digest
@@ -103,7 +103,7 @@ def test_a_request_on_lambda_is_one_line_with_metrics(
     assert 0 <= first["_aws"]["Timestamp"] / 1e3 - 1.7e9 < 1e9
 
 
-def test_the_headers_say_the_same(settings_of: Read, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_headers_say_the_same(settings_of: Read, capfd: pytest.CaptureFixture[str]) -> None:
     client = TestClient(app_of(settings_of()))
     for cold in ("1", "0"):
         headers = client.post("/service_output", json={"source": 1, "data": DATA}).headers
@@ -113,7 +113,7 @@ def test_the_headers_say_the_same(settings_of: Read, capsys: pytest.CaptureFixtu
         assert timings.keys() == {"parse", "load", "inference", "encode", "total"}
         assert all(float(value) >= 0 for value in timings.values())
         assert headers["x-request-id"] in [
-            line["request_id"] for line in lines(capsys) if "request_id" in line
+            line["request_id"] for line in lines(capfd) if "request_id" in line
         ]
 
 
@@ -128,7 +128,7 @@ def test_the_headers_say_the_same(settings_of: Read, capsys: pytest.CaptureFixtu
 )
 def test_every_request_has_its_line(
     settings_of: Read,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     method: str,
     path: str,
     status: int,
@@ -137,12 +137,12 @@ def test_every_request_has_its_line(
 ) -> None:
     client = TestClient(app_of(settings_of()))
     assert client.request(method, f"http://testserver{path}").status_code == status
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert (line["status"], line["level"], line["route"]) == (status, level, route)
     assert "_aws" not in line, "CloudWatch is where Lambda is"
 
 
-def test_no_value_is_ever_written(settings_of: Read, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_value_is_ever_written(settings_of: Read, capfd: pytest.CaptureFixture[str]) -> None:
     settings = settings_of()
     telemetry.configure(settings)
     try:
@@ -157,7 +157,7 @@ def test_no_value_is_ever_written(settings_of: Read, capsys: pytest.CaptureFixtu
         logging.getLogger("handler").handlers.clear()
         logging.getLogger("handler").propagate = True
         logging.getLogger("handler").setLevel(logging.NOTSET)
-    output = capsys.readouterr().out
+    output = capfd.readouterr().out
     assert "81.625" not in output
     written = [json.loads(line) for line in output.splitlines()]
     assert "the workflow raised RuntimeError" in str([line["message"] for line in written])
@@ -166,16 +166,16 @@ def test_no_value_is_ever_written(settings_of: Read, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(("lowest", "levels"), [("INFO", 2), ("WARNING", 1), ("ERROR", 0)])
 def test_the_lowest_level_counts(
-    settings_of: Read, capsys: pytest.CaptureFixture[str], lowest: str, levels: int
+    settings_of: Read, capfd: pytest.CaptureFixture[str], lowest: str, levels: int
 ) -> None:
     client = TestClient(app_of(settings_of(INFERNET_LOG_LEVEL=lowest)))
     client.get("/")
     client.get("/nothing")
-    assert len(lines(capsys)) == levels
+    assert len(lines(capfd)) == levels
 
 
 def test_a_load_that_fails_is_a_line_and_ready_tells(
-    settings_of: Read, capsys: pytest.CaptureFixture[str]
+    settings_of: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def load() -> Any:
         with phase("resolve"):
@@ -189,7 +189,7 @@ def test_a_load_that_fails_is_a_line_and_ready_tells(
         client.post("/service_output", json={"source": 1, "data": {}}, headers=BEARER).status_code
         == 503
     )
-    (line,) = [line for line in lines(capsys) if line["message"] == "cold start"]
+    (line,) = [line for line in lines(capfd) if line["message"] == "cold start"]
     assert line["level"] == "ERROR" and line["error"] == "model m: there is no such file"
     assert line["resolve_ms"] >= 0
     failed = client.get("/ready", headers=BEARER)
