@@ -109,8 +109,12 @@ class ServiceOutput:
         line["bytes_in"] = len(body)
         request, form, call = self._read(body)
         destination = request.answers_to
-        line |= {"source": request.source, "destination": destination, "format": form.name}
-        line |= describe(call.data)
+        line |= {
+            "source": request.source,
+            "destination": destination,
+            "format": form.name,
+            **describe(call.data),
+        }
         moment = line.lap("parse_ms", moment)
         workflow = self.catalog.get(call.model_id)
         line["model_digest"] = getattr(workflow, "model_digest", None)

@@ -198,11 +198,9 @@ def describe(data: Any) -> dict[str, Any]:
     if type(values) is np.ndarray:
         found["shape"] = list(values.shape)
     elif type(values) is list:
-        shape: list[int] = []
-        found["shape"] = shape
-        while type(values) is list and len(shape) < MAX_DIMENSIONS:
+        found["shape"] = shape = [len(values)]
+        while values and type(values := values[0]) is list and len(shape) < MAX_DIMENSIONS:
             shape.append(len(values))
-            values = values[0] if values else None
     return found
 
 

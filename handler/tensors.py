@@ -180,11 +180,11 @@ def json_values(array: Array) -> Any:
 
 
 def _is_finite(array: Array) -> bool:
-    if array.size <= FEW:  # a call of BLAS costs more than looking at each
-        return all(map(math.isfinite, array.ravel().tolist()))
-    # Neither NaN nor infinity comes out of a sum of squares unseen; what is too large to be squared
-    # is looked at closely.
-    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+    # Neither NaN nor infinity goes into a sum unseen. BLAS is fastest at that of many squares, but
+    # to call it costs more than to add a few. What is too large to be added is looked at closely.
+    few = array.size <= FEW
+    total = sum(array.ravel().tolist()) if few else np.vdot(array, array)
+    return math.isfinite(total) or bool(np.isfinite(array).all())
 
 
 def _widened(array: Array) -> Tensor:
