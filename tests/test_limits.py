@@ -317,7 +317,9 @@ def test_the_body_of_a_refused_request_is_taken_in_after_the_answer(
     assert sent[0]["status"] == 401 and received == taken
 
 
-def test_a_client_that_leaves_is_no_failure_of_the_service(settings_of: Read) -> None:
+def test_a_client_that_leaves_is_no_failure_of_the_service(
+    settings_of: Read, capfd: pytest.CaptureFixture[str]
+) -> None:
     service = create_app(settings_of(), WorkflowProvider(lambda: Answering(None), 5))
     scope = {"type": "http", "method": "POST", "path": "/service_output", "headers": []}
 
@@ -328,3 +330,5 @@ def test_a_client_that_leaves_is_no_failure_of_the_service(settings_of: Read) ->
         raise AssertionError("nobody is there")
 
     asyncio.run(service({**scope, "query_string": b""}, receive, send))
+    (line,) = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (line["status"], line["level"]) == (499, "WARNING")
