@@ -59,7 +59,7 @@ test: setup ## All tests that this machine can run; the last lines say what was 
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 test-full: test ## All tests, and the long ones: 150,000 bodies that nobody should send, 300 kills.
-	FUZZ_CASES=50000 TYPED_CASES=100000 KILL_ROUNDS=300 $(BIN)/python -m pytest --timeout 1800 \
+	FUZZ_CASES=50000 TYPED_CASES=100000 KILLS=300 $(BIN)/python -m pytest --timeout 1800 \
 		tests/test_fuzz.py tests/test_typed_buffers.py tests/integration/test_shared_cache.py
 
 check: setup $(CHECK_READY) ## Format, lint, types, templates.

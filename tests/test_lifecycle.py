@@ -62,15 +62,17 @@ def test_one_load_however_many_callers_wait() -> None:
     assert provider.state == "ready"
 
 
-def test_a_failure_is_remembered_and_retried_later() -> None:
+def test_a_failure_is_remembered_and_retried_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("handler.lifecycle.time.monotonic", lambda: now)
     loader = Loader(ConfigurationError("model: set this"))
-    provider = WorkflowProvider(loader, retry_seconds=0.05)
+    provider = WorkflowProvider(loader, retry_seconds=5)
     for _ in range(20):
         with pytest.raises(Unavailable, match="model: set this"):
             provider.get()
     assert loader.calls == 1 and state_of(provider) == "failed"
     loader.error = None
-    time.sleep(0.06)
+    now += 6
     assert provider.get() is loader
     assert loader.calls == 2 and provider.state == "ready"
 
@@ -149,11 +151,14 @@ def test_a_server_told_to_load_first_fails_to_start(settings_of: Read) -> None:
 
 
 class Warmed(Loader):
-    """Notes what it is asked, and takes a while for the example."""
+    """Notes what it is asked, the example once it may answer that."""
 
-    def __init__(self, example: Any = "example", seconds: float = 0.0) -> None:
+    def __init__(self, example: Any = "example", *, may_warm_up: bool = True) -> None:
         super().__init__()
-        self.example, self.seconds = example, seconds
+        self.example = example
+        self.may_warm_up = threading.Event()
+        if may_warm_up:
+            self.may_warm_up.set()
         self.asked: list[Any] = []
 
     def example_input(self) -> Any:
@@ -163,7 +168,7 @@ class Warmed(Loader):
 
     def inference(self, input_data: Any) -> Any:
         if input_data == "example":
-            time.sleep(self.seconds)
+            assert self.may_warm_up.wait(10)
         self.asked.append(input_data)
         return input_data
 
@@ -196,7 +201,7 @@ def test_an_example_that_the_model_refuses_changes_nothing(settings_of: Read) ->
 
 @pytest.mark.parametrize("seconds_left", [60, float("inf")])
 def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example(seconds_left: float) -> None:
-    loader = Warmed(seconds=30)
+    loader = Warmed()
     loader.may_load.clear()
     provider = WorkflowProvider(loader, 5)
     context = copy_context()
@@ -211,15 +216,15 @@ def test_who_waits_for_the_load_is_not_kept_waiting_by_the_example(seconds_left:
 
 
 def test_the_example_is_waited_for_within_the_budget_only(settings_of: Read) -> None:
-    loader = Warmed(seconds=1.0)
+    loader = Warmed(may_warm_up=False)
     provider = WorkflowProvider(loader, 5)
-    started = time.monotonic()
     begin(
         provider,
-        settings_of(AWS_LAMBDA_RUNTIME_API="x:1", INFERNET_INIT_BUDGET_SECONDS="0.1"),
+        settings_of(AWS_LAMBDA_RUNTIME_API="x:1", INFERNET_INIT_BUDGET_SECONDS="0.5"),
     )
-    assert time.monotonic() - started < 0.9
-    assert provider.get() is loader and loader.asked == []
+    assert provider.get() is loader and not provider.warm.is_set() and loader.asked == []
+    loader.may_warm_up.set()
+    assert provider.warm.wait(10) and loader.asked == ["example"]
 
 
 ENDS_WHILE_LOADING = """

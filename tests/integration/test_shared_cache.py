@@ -21,7 +21,7 @@ from tests.processes import ROOT
 pytestmark = pytest.mark.integration
 
 PROCESSES = 16
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "30"))
+KILLS = int(os.environ.get("KILLS", "30"))
 # A process becomes ready as a service does, and says what its model answers.
 READY = """
 import torch
@@ -127,10 +127,10 @@ def test_no_moment_to_be_killed_at_leaves_a_wrong_model(
     digest = hashlib.sha256(content).hexdigest()
     path = Path(environment["MODEL_CACHE_DIR"], "sha256", digest)
     rng = random.Random(20261125)
-    hub.pause = 0.002
-    rounds = ROUNDS if environment["KIND"] == "plain" else ROUNDS // 3
+    hub.pause = 0.004
+    kills = KILLS if environment["KIND"] == "plain" else KILLS // 3
     killed = 0
-    for _ in range(rounds):
+    while killed < kills:  # who was through before is one moment more that has been looked at
         process = start(FETCH, environment)
         wait_for_download(hub, process)
         time.sleep(rng.uniform(0, 0.5))
@@ -141,7 +141,6 @@ def test_no_moment_to_be_killed_at_leaves_a_wrong_model(
         if path.exists():
             assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
             path.unlink()
-    assert killed > rounds // 2
     hub.pause = 0.0
     process = start(READY, environment)
     output, errors = process.communicate(timeout=120)
