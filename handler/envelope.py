@@ -5,7 +5,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
 from handler.errors import InvalidInput, kind_of
-from handler.protocol import InfernetInput
 
 Side = Literal[0, 1, 2]
 
@@ -21,8 +20,8 @@ class Envelope(BaseModel):
     requires_proof: StrictBool = False
 
 
-def validated(value: dict[str, Any]) -> InfernetInput:
-    """The request in a JSON object.
+def validated(value: dict[str, Any]) -> Envelope:
+    """The envelope in a JSON object.
 
     Raises:
         InvalidInput: it does not fit; names each field that is wrong.
@@ -33,7 +32,7 @@ def validated(value: dict[str, Any]) -> InfernetInput:
         raise InvalidInput(_problems(invalid)) from None
     if envelope.requires_proof:
         raise InvalidInput("requires_proof: found true; this service makes no proofs")
-    return InfernetInput(envelope.source, envelope.data, envelope.destination)
+    return envelope
 
 
 def _problems(invalid: ValidationError) -> str:

@@ -66,7 +66,8 @@ def _described(value: dict[str, Any]) -> InfernetInput:
     # pydantic, which takes 50 ms to import, and which only those pay for who send something odd.
     from handler.envelope import validated
 
-    return validated(value)
+    envelope = validated(value)
+    return InfernetInput(envelope.source, envelope.data, envelope.destination)
 
 
 def _checked(request: InfernetInput) -> InfernetInput:

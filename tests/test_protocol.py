@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 
 from handler import protocol
-from handler.envelope import validated
 from handler.errors import InvalidInput, MalformedBody
 
 
@@ -68,6 +67,6 @@ def test_what_plainly_is_an_envelope_is_one_by_its_description(source: Any) -> N
                 "data": "" if source == 0 else {}
             }
             if (plain := protocol._plain(value)) is not None:
-                assert plain == validated(value), value
+                assert plain == protocol._described(value), value
                 agreed += 1
     assert agreed == (10 if source in (0, 1, 2) and type(source) is int else 0)

@@ -11,7 +11,6 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from handler.cli import report
 from handler.cli.node import (
     STREAM_SECONDS,
     Answer,
@@ -24,6 +23,7 @@ from handler.cli.node import (
     take_result,
     take_stream,
 )
+from handler.cli.service import Bearer, StackName, Url, service
 
 SAMPLE = Path(__file__).parent.parent / "demo" / "request.json"
 PARALLEL = 8
@@ -55,24 +55,20 @@ class Result(NamedTuple):
 
 
 def doctor(
-    url: Annotated[
-        str | None, typer.Option(help="Where the service is; /service_output is added.")
-    ] = None,
-    bearer: Annotated[str | None, typer.Option(help="The token that the service wants.")] = None,
+    url: Url = None,
+    bearer: Bearer = None,
     data: Annotated[
         Path | None,
         typer.Option(help="JSON of a request, or of its data, that the model takes."),
     ] = None,
-    stack: Annotated[
-        str | None, typer.Option(help="Read the URL and the token of this CloudFormation stack.")
-    ] = None,
+    stack: StackName = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Check that a service is what a node needs; exit with the number of failures.
 
     Example: infernet-lambda doctor --stack iris --data request.json
     """
-    url, bearer = report.service("doctor", url, bearer, stack)
+    url, bearer = service("doctor", url, bearer, stack)
     requests = Requests(_sample(data or SAMPLE))
     with Node(url, bearer) as node:
         results = [run(check, node) for check in checks(requests)]

@@ -6,27 +6,25 @@ from urllib.parse import urlsplit
 
 import typer
 
-from handler.cli import report
+from handler.cli.service import Bearer, StackName, Url, service
 
 IMAGE = "infernet-lambda"
 
 
 def node_config(
-    url: Annotated[str | None, typer.Option(help="Where the service is.")] = None,
-    bearer: Annotated[str | None, typer.Option(help="The token that the service wants.")] = None,
+    url: Url = None,
+    bearer: Bearer = None,
     name: Annotated[
         str | None,
         typer.Option("--id", help="What contracts and callers know the service by."),
     ] = None,
-    stack: Annotated[
-        str | None, typer.Option(help="Read the URL and the token of this CloudFormation stack.")
-    ] = None,
+    stack: StackName = None,
 ) -> None:
     """Print the part of a node's config.json that makes it use this service.
 
     Example: infernet-lambda node-config --stack iris --id iris > part.json
     """
-    url, bearer = report.service("node-config", url, bearer, stack)
+    url, bearer = service("node-config", url, bearer, stack)
     name = name or stack
     if not name:
         raise typer.BadParameter("give the name of the service", param_hint="--id")

@@ -9,6 +9,7 @@ import typer
 
 from handler.cli import report
 from handler.cli.node import Node, Problem, take_result
+from handler.cli.service import Bearer, StackName, Url, service
 
 
 def predict(
@@ -16,16 +17,9 @@ def predict(
         str,
         typer.Option(metavar="FILE|-", help="JSON: a request, or its data; - is standard input."),
     ],
-    url: Annotated[
-        str | None, typer.Option(help="Where the service is; /service_output is added.")
-    ] = None,
-    bearer: Annotated[
-        str | None,
-        typer.Option(help="The token that the service wants.", envvar="INFERNET_BEARER_TOKEN"),
-    ] = None,
-    stack: Annotated[
-        str | None, typer.Option(help="Read the URL and the token of this CloudFormation stack.")
-    ] = None,
+    url: Url = None,
+    bearer: Bearer = None,
+    stack: StackName = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The whole answer in one line, for scripts.")
     ] = False,
@@ -36,7 +30,7 @@ def predict(
     infernet-lambda predict --url http://127.0.0.1:3000 --data -
     """
     request = _request(data)
-    url, bearer = report.service("predict", url, bearer, stack)
+    url, bearer = service("predict", url, bearer, stack)
     with report.failures("predict"), Node(url, bearer) as node:
         try:
             answer = take_result(node.send(request))

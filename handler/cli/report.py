@@ -33,25 +33,6 @@ def reference(text: str) -> Reference:
         raise typer.BadParameter(str(error)) from None
 
 
-def service(
-    command: str, url: str | None, bearer: str | None, stack: str | None
-) -> tuple[str, str | None]:
-    """The URL and the token of the service that a command's options name, one way or the other.
-
-    Exit status 2 when they name none or two, 1 when the stack does not say.
-    """
-    if url is not None and stack is None:
-        return url, bearer
-    if url is not None or stack is None:
-        raise typer.BadParameter("give one of --url and --stack")
-    # boto3, which other commands need not pay for.
-    from handler.cli.stack import door
-
-    with failures(command):
-        found, token = door(stack)
-    return found, bearer or token
-
-
 @contextmanager
 def progress_bar(what: str, *, of_bytes: bool = True) -> Iterator[Progress | None]:
     """A bar on a terminal's standard error, for bytes or steps; nothing where nobody sees it."""

@@ -38,6 +38,12 @@ def test_the_block_has_the_url_without_its_slash(suffix: str) -> None:
     assert "a-token" not in result.stderr
 
 
+def test_the_token_need_not_be_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERNET_BEARER_TOKEN", "a-token")
+    result = run("--url", URL, "--id", "iris")
+    assert json.loads(result.stdout)["containers"][0]["bearer"] == "a-token"
+
+
 def test_without_a_bearer_there_is_none() -> None:
     result = run("--url", URL, "--id", "iris")
     assert "bearer" not in json.loads(result.stdout)["containers"][0]
