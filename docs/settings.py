@@ -91,7 +91,7 @@ SETTINGS = {
     ),
     "INFERNET_MAX_ELEMENTS": (
         "`2000000`",
-        "the most elements of a request, counted before it is parsed",
+        "the most elements of a request, counted before an object is made of each",
     ),
     "INFERNET_MAX_CONCURRENCY": (
         "`64`",

@@ -138,9 +138,11 @@ class ServiceOutput:
 
     def _read(self, body: bytes) -> tuple[protocol.InfernetInput, formats.Format, formats.Call]:
         """The request in a body, its format, and what it asks for, all of it within the limits."""
-        must_count = len(body) >= self.elements.limit and self.elements.check_body(body)
-        arrays = len(body) >= LARGE_BODY and not must_count and self.catalog.takes_arrays
-        request = (_typed(body) if arrays else None) or protocol.parse(body)
+        arrays = len(body) >= LARGE_BODY and self.catalog.takes_arrays
+        request, must_count = _typed(body, self.elements) if arrays else None, False
+        if request is None:
+            must_count = len(body) >= self.elements.limit and self.elements.check_body(body)
+            request = protocol.parse(body)
         if isinstance(request.data, str):
             must_count = self.elements.check_hex(request.data)
         form, call = formats.read(request, arrays=arrays and not must_count)
@@ -149,11 +151,11 @@ class ServiceOutput:
         return request, form, call
 
 
-def _typed(body: bytes) -> protocol.InfernetInput | None:
+def _typed(body: bytes, elements: limits.Elements) -> protocol.InfernetInput | None:
     # Most services never see a body that is large enough.
     from handler import typed_buffers
 
-    return typed_buffers.parse(body)
+    return typed_buffers.parse(body, elements)
 
 
 async def _later(output: Awaitable[Any], write: Callable[[Any], bytes]) -> bytes:

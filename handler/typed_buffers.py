@@ -12,6 +12,7 @@ import numpy as np
 
 from handler import protocol
 from handler.errors import HandlerError
+from handler.limits import Elements, count
 from handler.tensors import DTYPES, MAX_DIMENSIONS, Array, Target, narrowed
 from handler.vectors import KINDS
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import simdjson
 
 VALUES = re.compile(rb'"values"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
-COMMA, OPEN = b",["
+COMMA = ord(",")
 # A list of which rows are longer than that is walked row by row, which costs more for short ones.
 LONG_ROW = 16
 
@@ -31,11 +32,12 @@ _lock = threading.Lock()
 _parser: "simdjson.Parser | None" = None
 
 
-def parse(body: bytes) -> protocol.InfernetInput | None:
+def parse(body: bytes, elements: Elements) -> protocol.InfernetInput | None:
     """The request in a body, with an array for ``values``: in its shape, and in the dtype beside.
 
     The array is where the general way has nested lists, and of it the general way would make the
-    same array. None when the body is none of which that can be said at once.
+    same array. None when the body is none of which that can be said at once, or may have more
+    elements than it should, so that they must be counted.
     """
     found = VALUES.search(body)
     if found is None:
@@ -54,11 +56,14 @@ def parse(body: bytes) -> protocol.InfernetInput | None:
         target = _target(holder)
         if holder is None or target is None:
             return None
-        array = _array(body[start:end], target)
+        array = _array(body, start, end, target)
+        # As many commas as in the body: these are quicker to count.
+        if array is None or elements.near(array.size - 1 + count(around, b",")):
+            return None
     except (HandlerError, ValueError, TypeError, RuntimeError):
         return None
     # A vector, of which the dtype is a number, has flat values whatever its shape.
-    if array is None or (type(holder["dtype"]) is int and array.ndim > 1):
+    if type(holder["dtype"]) is int and array.ndim > 1:
         return None
     holder["values"] = array
     return request
@@ -80,8 +85,8 @@ def _target(holder: dict[str, Any] | None) -> Target | None:
     return None
 
 
-def _array(text: bytes, target: Target) -> Array | None:
-    """The array that the text of nested lists spells; None when they are ragged, or empty."""
+def _array(body: bytes, start: int, end: int, target: Target) -> Array | None:
+    """The array that nested lists in a body spell; None when they are ragged, or empty."""
     global _parser
     if target.numpy.kind not in BUFFERS:
         return None
@@ -89,18 +94,19 @@ def _array(text: bytes, target: Target) -> Array | None:
     import simdjson
 
     code, kind = BUFFERS[target.numpy.kind]
+    text = memoryview(body)[start:end]
+    lists = count(body, b"[", start, end)
     with _lock:
         _parser = _parser or simdjson.Parser()
         nested = _parser.parse(text)
         assert isinstance(nested, simdjson.Array)
         flat = np.frombuffer(nested.as_buffer(of_type=code), dtype=kind)  # type: ignore[arg-type]
-        shape = _shape(nested, np.frombuffer(text, np.uint8), flat.size)
+        shape = _shape(nested, np.frombuffer(text, np.uint8), lists, flat.size)
         del nested  # the parser is not used again while there is one
     return None if shape is None else narrowed(flat, target).reshape(shape)
 
 
-def _shape(nested: "simdjson.Array", text: Array, size: int) -> tuple[int, ...] | None:
-    lists = int(np.count_nonzero(text == OPEN))
+def _shape(nested: "simdjson.Array", text: Array, lists: int, size: int) -> tuple[int, ...] | None:
     if not size:
         return None
     shape = _walked(nested, lists) if lists * LONG_ROW <= size else _read_off(text)

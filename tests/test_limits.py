@@ -109,9 +109,17 @@ SHAPES: list[tuple[str, Callable[[int], Any]]] = [
 
 @pytest.mark.parametrize(("name", "make"), SHAPES)
 @pytest.mark.parametrize("limit", [1, 7, 2000])
+@pytest.mark.parametrize("ours", [True, False])
 def test_a_tensor_has_so_many_elements_and_no_more(
-    serve: Serve, name: str, make: Callable[[int], Any], limit: int
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    make: Callable[[int], Any],
+    limit: int,
+    ours: bool,
 ) -> None:
+    """Whether its values become an array at once, as for a workflow of ours, or lists."""
+    monkeypatch.setattr("handler.catalog.takes_arrays", lambda _: ours)
     client = serve(echo, INFERNET_MAX_ELEMENTS=str(limit))
 
     def status_of(count: int) -> Any:
@@ -122,6 +130,14 @@ def test_a_tensor_has_so_many_elements_and_no_more(
     assert status_of(limit).status_code == 200
     assert_error(status_of(limit + 1), 413, "INFERNET_MAX_ELEMENTS")
     assert_error(status_of(2 * limit + 1000), 413, "INFERNET_MAX_ELEMENTS")
+
+
+@pytest.mark.parametrize("end", [None, 90_000, 65_000])
+@pytest.mark.parametrize("every", [2, 5, 700, 1000, 100_000, 200_000])
+def test_bytes_are_counted_however_rare_they_are(every: int, end: int | None) -> None:
+    text = bytes(0x2C if i % every == every - 1 else 0x20 for i in range(150_000))
+    for start in (0, 1, 999, 70_000):
+        assert limits.count(text, b",", start, end) == text[start:end].count(b",")
 
 
 def test_elements_are_those_of_the_largest_tensor(serve: Serve) -> None:

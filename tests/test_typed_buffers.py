@@ -13,10 +13,12 @@ import pytest
 
 from handler import formats, protocol, tensors, typed_buffers
 from handler.errors import HandlerError
+from handler.limits import Elements
 from handler.protocol import InfernetInput
 from handler.tensors import DTYPES
 from handler.vectors import KINDS
 
+NO_LIMIT = Elements(2**31)
 CASES = int(os.environ.get("TYPED_CASES", "5000"))
 SEED = int(os.environ.get("TYPED_SEED", "20261125"))
 SPACES = ["", "", "", " ", "\n", "\t ", "\r\n"]
@@ -159,7 +161,7 @@ def test_both_ways_give_the_same_of_every_body() -> None:
     taken: Counter[str] = Counter()
     for _ in range(CASES):
         body = body_of(rng)
-        request = typed_buffers.parse(body)
+        request = typed_buffers.parse(body, NO_LIMIT)
         expected = outcome(lambda body=body: generally(body))  # type: ignore[misc]
         served = len(expected) > 2
         if request is None:
@@ -200,7 +202,7 @@ def test_both_ways_give_the_same_of_every_body() -> None:
 )
 def test_what_is_no_array_is_left_alone(values: str) -> None:
     body = f'{{"source": 1, "data": {{"dtype": "double", "values": {values}}}}}'.encode()
-    assert typed_buffers.parse(body) is None
+    assert typed_buffers.parse(body, NO_LIMIT) is None
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,21 @@ def test_what_is_no_array_is_left_alone(values: str) -> None:
 def test_rows_keep_their_shape(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).normal(size=shape)
     data = {"dtype": "double", "values": array.tolist()}
-    found = typed_buffers.parse(json.dumps({"source": 1, "data": data}).encode())
+    found = typed_buffers.parse(json.dumps({"source": 1, "data": data}).encode(), NO_LIMIT)
     assert found is not None and found.data["values"].shape == shape
     assert np.array_equal(found.data["values"], array)
+
+
+@pytest.mark.parametrize("row", [1, 3, 60])
+@pytest.mark.parametrize("others", [[], [0] * 50])
+def test_close_to_the_limit_of_elements_a_body_is_left_alone(row: int, others: list[int]) -> None:
+    """There the general way counts them one by one: no sooner, and no later."""
+    limit = 600
+    taken = []
+    for rows in range(1, 3 * limit // row):
+        data = {"dtype": "double", "values": [[0.5] * row] * rows}
+        body = json.dumps({"source": 1, "data": data, "more": others}).encode()
+        taken.append(typed_buffers.parse(body, Elements(limit)) is not None)
+        general = body.count(b",") < limit
+        assert taken[-1] == general, rows
+    assert {True, False} == set(taken)
