@@ -8,7 +8,7 @@ from typing import TypeVar
 from handler.errors import ModelError
 from handler.ledger import phase
 from handler.models.cache import Cache, Progress
-from handler.models.file import ModelFile
+from handler.models.file import Corrupt, ModelFile
 from handler.models.reference import Reference
 from handler.models.remote import Remote, retried
 from handler.settings import Settings
@@ -78,10 +78,8 @@ def _load(
             continue
         try:
             return _finished(loader, file)
-        except Exception:
-            if file.intact:
-                raise
-        cache.quarantine(file)
+        except Corrupt:
+            cache.quarantine(file)
         corrupt = f"; the copy in {cache.folder} is corrupt"
     try:
         file = cache.add(wanted, _remote(wanted, settings), progress)
@@ -91,10 +89,13 @@ def _load(
 
 
 def _finished(loader: Callable[[ModelFile], T], file: ModelFile) -> tuple[T, ModelFile]:
-    with phase("load"):
-        result = loader(file)
-    with phase("verify"):
-        file.verify()
+    try:
+        with phase("load"):
+            result = loader(file)
+    finally:
+        # What is wrong with another content than the one that is meant does not matter.
+        with phase("verify"):
+            file.verify()
     return result, file
 
 

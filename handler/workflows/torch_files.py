@@ -86,16 +86,16 @@ def load_model(
         ConfigurationError: ``architecture`` or TORCH_SAFE_GLOBALS names what cannot be imported.
     """
     name = file.name
-    # Whether a program may run hangs on its source alone, not on who vouches for it: it is loaded
-    # while its digest is still being computed.
+    # Whether a program may run hangs on its source alone, not on who vouches for it, and weights
+    # run nothing: they are loaded while their digest is still being computed.
     if settings.use_jit or torchscript.is_torchscript(file.path):
         return torchscript.load(file.path, name)
+    form = format_of(file.path)
+    if form == "safetensors":
+        return _with_weights(architecture, _safetensors(file.path, name), name)
     file.verify()
-    match format_of(file.path):
-        case "safetensors":
-            return _with_weights(architecture, _safetensors(file.path, name), name)
-        case "pt2":
-            return _exported(file, settings)
+    if form == "pt2":
+        return _exported(file, settings)
     loaded = _unpickled(file, settings)
     if isinstance(loaded, torch.nn.Module):
         return loaded.eval()

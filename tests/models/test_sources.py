@@ -137,6 +137,21 @@ def test_a_local_file_is_held_against_its_pin(settings: Settings, tmp_path: Path
         fetch(parse_reference(f"{path}#sha256={DIGEST}"), settings)
 
 
+def test_another_content_is_named_before_what_a_loader_says_of_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(CONTENT + b"x")
+
+    def failing(file: ModelFile) -> None:
+        raise ModelError("a format that nobody knows")
+
+    with pytest.raises(Corrupt, match="has another sha256"):
+        load(parse_reference(f"{path}#sha256={DIGEST}"), settings, failing)
+    with pytest.raises(ModelError, match="nobody knows"):
+        load(file_reference(path), settings, failing)
+
+
 def locking(tmp_path: Path, *models: dict[str, Any]) -> Path:
     path = tmp_path / "model.lock"
     path.write_text(json.dumps({"version": 1, "models": models}))
