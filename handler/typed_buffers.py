@@ -4,6 +4,7 @@ A short cut, and nothing more: whatever is unusual in a body gives None, and the
 is ``handler.protocol`` and ``handler.tensors``, says what it means or what is wrong with it.
 """
 
+import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 VALUES = re.compile(rb'"values"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 COMMA = ord(",")
+MUCH_BEHIND = 1000
 # A list of which rows are longer than that is walked row by row, which costs more for short ones.
 LONG_ROW = 16
 
@@ -43,8 +45,10 @@ def parse(body: bytes, elements: Elements) -> protocol.InfernetInput | None:
     if found is None:
         return None
     start = found.end()
-    # No string is in a list of numbers: it ends before the next one.
-    quote = body.find(b'"', start)
+    # No string is in a list of numbers: it ends before the next one. What comes behind the values
+    # is short, or the parser will refuse it as a part of them.
+    near = body.find(b'"', max(start, len(body) - MUCH_BEHIND))
+    quote = near if near < 0 else body.find(b'"', start)
     end = body.rfind(b"]", start, quote if quote >= 0 else len(body)) + 1
     around = body[:start] + b"[]" + body[end:]
     # The one place that is called values, whatever way there is to spell it.
@@ -110,7 +114,7 @@ def _shape(nested: "simdjson.Array", text: Array, lists: int, size: int) -> tupl
     if not size:
         return None
     shape = _walked(nested, lists) if lists * LONG_ROW <= size else _read_off(text)
-    if shape is None or len(shape) > MAX_DIMENSIONS or int(np.prod(shape)) != size:
+    if shape is None or len(shape) > MAX_DIMENSIONS or math.prod(shape) != size:
         return None
     return shape
 

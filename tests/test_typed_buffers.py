@@ -156,11 +156,13 @@ def generally(body: bytes) -> tuple[InfernetInput, Any]:
     return request, formats.read(request)[1]
 
 
-def test_both_ways_give_the_same_of_every_body() -> None:
+def test_both_ways_give_the_same_of_every_body(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(SEED)
     taken: Counter[str] = Counter()
-    for _ in range(CASES):
+    for case in range(CASES):
         body = body_of(rng)
+        # These bodies are short: what comes behind their values is now much, and now not.
+        monkeypatch.setattr(typed_buffers, "MUCH_BEHIND", (1000, 0, 20, 100)[case % 4])
         request = typed_buffers.parse(body, NO_LIMIT)
         expected = outcome(lambda body=body: generally(body))  # type: ignore[misc]
         served = len(expected) > 2
@@ -214,6 +216,17 @@ def test_rows_keep_their_shape(shape: tuple[int, ...]) -> None:
     found = typed_buffers.parse(json.dumps({"source": 1, "data": data}).encode(), NO_LIMIT)
     assert found is not None and found.data["values"].shape == shape
     assert np.array_equal(found.data["values"], array)
+
+
+@pytest.mark.parametrize("numbers", [1, 10, 200, 2000])
+def test_what_comes_behind_the_values_is_none_of_them(numbers: int) -> None:
+    data = {"dtype": "double", "values": [[0.5] * 3000], "more": [7] * numbers}
+    found = typed_buffers.parse(json.dumps({"source": 1, "data": data}).encode(), NO_LIMIT)
+    if numbers < 500:
+        assert found is not None and found.data["values"].tolist() == data["values"]
+        assert found.data["more"] == data["more"]
+    else:
+        assert found is None
 
 
 @pytest.mark.parametrize("row", [1, 3, 60])
