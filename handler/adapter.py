@@ -1,16 +1,20 @@
 """Mangum and its event loop, for Lambda: one request at a time, which hardly ever has to wait."""
 
 import asyncio
+import logging
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
+from io import BytesIO
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from mangum import Mangum
 from mangum.handlers import HTTPGateway
-from mangum.protocols import HTTPCycle
-from starlette.types import ASGIApp
+from mangum.protocols.http import HTTPCycle, HTTPCycleState
+from starlette.types import ASGIApp, Message
+
+LOGGER = logging.getLogger("mangum.http")
 
 
 class Adapter(Mangum):
@@ -24,7 +28,7 @@ class Adapter(Mangum):
         if event.get("version") != "2.0":
             return super().__call__(event, context)
         handler = FunctionUrl(event, context, self.config)
-        return handler(HTTPCycle(handler.scope, handler.body)(self.app))
+        return handler(Cycle(handler.scope, handler.body)(self.app))
 
 
 class FunctionUrl(HTTPGateway):
@@ -65,6 +69,40 @@ class FunctionUrl(HTTPGateway):
             "body": response["body"].decode(),
             "isBase64Encoded": False,
         }
+
+
+class Cycle(HTTPCycle):
+    """Mangum's way of a request through an application, with a queue that is made for two messages.
+
+    The one that it makes, and asking for its logger, take as long as Starlette's routing.
+    """
+
+    def __init__(self, scope: Any, body: bytes) -> None:
+        self.scope = scope
+        self.buffer = BytesIO()
+        self.state = HTTPCycleState.REQUEST
+        self.logger = LOGGER
+        self.app_queue: Any = Messages({"type": "http.request", "body": body, "more_body": False})
+
+
+class Messages:
+    """What an application receives: its request, and once it has answered, that the client left."""
+
+    def __init__(self, first: Message) -> None:
+        self._messages = [first]
+        self._more: asyncio.Future[None] | None = None
+
+    async def get(self) -> Message:
+        """The next message, for one at a time who asks."""
+        while not self._messages:
+            self._more = asyncio.get_running_loop().create_future()
+            await self._more
+        return self._messages.pop(0)
+
+    async def put(self, message: Message) -> None:
+        self._messages.append(message)
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
 
 
 class Known(NamedTuple):

@@ -1,7 +1,8 @@
 import asyncio
 import base64
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import anyio.to_thread
 import pytest
 from mangum.handlers import HTTPGateway
+from mangum.protocols import HTTPCycle
 from mangum.types import LambdaConfig
+from starlette.types import Message, Receive, Scope, Send
 
-from handler.adapter import EventLoop, FunctionUrl
+from handler.adapter import Cycle, EventLoop, FunctionUrl
 from handler.testing import LambdaClient, function_url_event
 from handler.workflows.base import BaseClassicInferenceWorkflow
 
@@ -60,6 +63,80 @@ def test_a_response_is_written_as_mangum_writes_it(body: str) -> None:
     response: Any = {"status": 201, "headers": headers, "body": body.encode()}
     ours, theirs = FunctionUrl(event(), CONTEXT, CONFIG), HTTPGateway(event(), CONTEXT, CONFIG)
     assert ours(response) == theirs(response)
+
+
+async def echoes(receive: Receive, send: Send) -> None:
+    request = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+    for more in (True, False):
+        await send({"type": "http.response.body", "body": request["body"], "more_body": more})
+    await receive()
+
+
+async def listens_meanwhile(receive: Receive, send: Send) -> None:
+    """As Starlette does while it streams: the second message is waited for before it is there."""
+
+    async def listen() -> None:
+        await receive()
+
+    await receive()
+    second = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"answer"})
+    await second
+
+
+async def stops_listening(receive: Receive, send: Send) -> None:
+    await receive()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await receive()
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+async def fails_at_once(receive: Receive, send: Send) -> None:
+    raise RuntimeError
+
+
+async def fails_in_the_middle(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("work", "messages"),
+    [
+        (echoes, ["http.request", "http.disconnect"]),
+        (listens_meanwhile, ["http.request", "http.disconnect"]),
+        (stops_listening, ["http.request"]),
+        (fails_at_once, []),
+        (fails_in_the_middle, ["http.request"]),
+    ],
+)
+def test_an_application_is_run_as_mangum_runs_it(
+    loop: EventLoop, work: Callable[[Receive, Send], Awaitable[None]], messages: list[str]
+) -> None:
+    seen: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted() -> Message:
+            seen.append(await receive())
+            return seen[-1]
+
+        await asyncio.sleep(0)  # for a task, which has its limits of time
+        async with asyncio.timeout(10):
+            await work(noted, send)
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/"}
+    application: Any = app
+    ours = Cycle(scope, b"body")(application), [*seen]
+    seen.clear()
+    theirs = HTTPCycle(scope, b"body")(application), [*seen]
+    assert ours == theirs
+    assert [message["type"] for message in seen] == messages
 
 
 @pytest.fixture
