@@ -152,7 +152,7 @@ class Bench:
         return self._block(ours), self._block(baseline)
 
     def numbers(self, way: str) -> Callable[[], tuple[float, float]]:
-        return lambda: (measured(f"{way}_ours"), measured(f"{way}_baseline"))
+        return lambda: measured(way)
 
     def server(self) -> tuple[float, float]:
         """Microseconds an answer, beside a bare route of Starlette."""

@@ -66,13 +66,35 @@ def out_baseline() -> Callable[[], Any]:
 SIDES = {f.__name__: f for f in (in_ours, in_baseline, out_ours, out_baseline)}
 
 
-def measured(name: str) -> float:
-    """Milliseconds of one call, of several in a row, by a process that has made one before."""
+def measured(way: str) -> tuple[float, float]:
+    """Milliseconds of one call, of several in a row, on our side and on the baseline's.
+
+    Each side is ready, and has made one call, before the first is asked: they meet the machine in
+    the same mood.
+    """
+    with _side(f"{way}_ours") as ours, _side(f"{way}_baseline") as baseline:
+        assert (_read(ours), _read(baseline)) == ("ready", "ready")
+        return float(_asked(ours)), float(_asked(baseline))
+
+
+def _side(name: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "bench.sides", name]
     environment = dict(os.environ) | (image_environment() if name.endswith("ours") else {})
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    printed = run.stdout
-    return float(printed.splitlines()[-1])
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+
+
+def _asked(process: "subprocess.Popen[str]") -> str:
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return _read(process)
+
+
+def _read(process: "subprocess.Popen[str]") -> str:
+    """The next line that is not of the log."""
+    assert process.stdout
+    return next(line.strip() for line in process.stdout if not line.startswith("{"))
 
 
 def image_environment() -> dict[str, str]:
@@ -95,6 +117,8 @@ def _body() -> bytes:
 def main() -> None:
     work = SIDES[sys.argv[1]]()
     work()
+    print("ready", flush=True)
+    sys.stdin.readline()
     started = time.perf_counter()
     for _ in range(BLOCK):
         work()
