@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 VALUES = re.compile(rb'"values"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 COMMA = ord(",")
 MUCH_BEHIND = 1000
+# Bytes of a body for each element that it may have. An element takes two at least: a body that is
+# no longer than this has twice too many at most, and parsing these costs no more than that.
+BYTES_EACH = 4
 # A list of which rows are longer than that is walked row by row, which costs more for short ones.
 LONG_ROW = 16
 
@@ -55,6 +58,8 @@ def parse(body: bytes, elements: Elements) -> protocol.InfernetInput | None:
     if end <= start or b"\\" in around or around.count(b'"values"') != 1:
         return None
     try:
+        if len(body) > BYTES_EACH * elements.limit and elements.check_body(body):
+            return None
         request = protocol.parse(around)
         holder = _holder(request.data)
         target = _target(holder)

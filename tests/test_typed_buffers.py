@@ -229,6 +229,32 @@ def test_what_comes_behind_the_values_is_none_of_them(numbers: int) -> None:
         assert found is None
 
 
+@pytest.mark.parametrize("number", ["1", "0.125"])
+def test_many_times_too_many_elements_are_never_parsed(
+    monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    """The parser would keep the memory that they take, 24 bytes each."""
+    parsed: list[int] = []
+    array = typed_buffers._array
+
+    def counted(*args: Any) -> Any:
+        parsed.append(1)
+        return array(*args)
+
+    monkeypatch.setattr(typed_buffers, "_array", counted)
+    elements = Elements(2000)
+
+    def taken(numbers: list[str]) -> bool:
+        values = ",".join(numbers)
+        body = f'{{"source": 1, "data": {{"dtype": "double", "values": [{values}]}}}}'
+        return typed_buffers.parse(body.encode(), elements) is not None
+
+    assert taken([number] * 1000) and len(parsed) == 1
+    assert not taken([number] * 4100) and len(parsed) == 1
+    # A long body may be one of few numbers.
+    assert taken(["0.1234567890123"] * 1500) and len(parsed) == 2
+
+
 @pytest.mark.parametrize("row", [1, 3, 60])
 @pytest.mark.parametrize("others", [[], [0] * 50])
 def test_close_to_the_limit_of_elements_a_body_is_left_alone(row: int, others: list[int]) -> None:

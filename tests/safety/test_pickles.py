@@ -153,8 +153,8 @@ def test_a_member_s_path_leads_nowhere(tmp_path: Path, refused: Callable[..., st
         b"\x80\x02" + b"\x8b" + b"\xff\xff\xff\x7f",  # LONG4 of 2 GiB
         b"\x80\x04\x8e" + b"\xff\xff\xff\xff\xff\xff\xff\x7f",  # BINBYTES8 of 8 EiB
         b"\x80\x04\x95" + b"\xff\xff\xff\xff\xff\xff\xff\x7f",  # FRAME of 8 EiB
-        b"\x80\x02" + b"(" * 200_000,
-        b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+        b"\x80\x02" + b"(" * 1_000_000,
+        b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
     ],
     ids=["long", "bytes", "frame", "marks", "nesting"],
 )
